@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Capture of how a thread is scheduled.
+
+use crate::error::Outcome;
+use crate::ghost::{Export, RecordWriter};
+use crate::image::thread::Scheduling;
+use crate::sys::process;
+use kernel::task::Task;
+use zerocopy::IntoBytes;
+
+/// Policy, priorities and CPUs of a thread.
+pub(super) struct SchedulingState<'a>(pub(super) &'a Task);
+
+impl Export for SchedulingState<'_> {
+    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
+        let state = process::scheduling(self.0);
+        let affinity = process::affinity(self.0)?.unwrap_or_default();
+        let mask = affinity.as_slice().as_bytes();
+        let record = Scheduling {
+            policy: state.policy,
+            nice: state.nice,
+            priority: state.priority,
+            ioprio: state.ioprio,
+            reset_on_fork: u32::from(state.reset_on_fork),
+            affinity_bytes: mask.len() as u32,
+        };
+        out.record_with_tail(&record, mask)
+    }
+}
