@@ -20,8 +20,14 @@ help: ## list the targets
 demo: ## see it work: programs survive a kill and a reboot
 	@scripts/demo
 
-check: ## run every test: lint, host tests, guest tests on both kernels
+check: ## run the tests: lint, host tests, guest tests on Debian's kernel (12 minutes on two cores)
 	@scripts/check
+
+check-long: ## run all guest tests with all of their rounds, on Debian's kernel, and 50 power cuts (1 hour)
+	@scripts/check long power
+
+check-debug: ## run the guest tests on the debug kernel, whose build takes 25 minutes
+	@scripts/check debug
 
 bench: ## measure geist against criu in a virtual machine; figures in build/bench.txt and .json (half an hour)
 	@scripts/bench
@@ -78,5 +84,5 @@ clean: ## remove what was built in the checkout
 distclean: clean ## remove the cache, too: toolchain, kernels, guest
 	@scripts/clean-cache
 
-.PHONY: help demo check bench soak lint format module module-debug client tests ship toolchain kernel kernel-debug guest \
+.PHONY: help demo check check-long check-debug bench soak lint format module module-debug client tests ship toolchain kernel kernel-debug guest \
 	running install uninstall clean distclean

@@ -45,37 +45,22 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(device: Pin<&Self>, file: &File, command: u32, argument: usize) -> Result<isize> {
-        let (magic, call) = uapi::ioc_call(command);
-        if magic != uapi::IOC_MAGIC {
-            return Err(ENOTTY);
-        }
-        let number = |command: u32| uapi::ioc_call(command).1;
-        let served = match call {
-            n if n == number(uapi::IOC_INFO) => serve(argument, uapi::size_v1::INFO, Device::info),
-            n if n == number(uapi::IOC_CHECKPOINT) => {
+        let served = match command {
+            uapi::IOC_INFO => serve(argument, uapi::size_v1::INFO, Device::info),
+            uapi::IOC_CHECKPOINT => {
                 serve(argument, uapi::size_v1::CHECKPOINT, checkpoint::checkpoint)
             }
-            n if n == number(uapi::IOC_RESTART_PREPARE) => {
-                serve(argument, uapi::size_v1::RESTART_PREPARE, |args| {
-                    device.prepare(args)
-                })
-            }
-            n if n == number(uapi::IOC_RESTART_JOIN) => {
-                serve(argument, uapi::size_v1::RESTART_JOIN, |args| {
-                    device.session()?.join(args, file)
-                })
-            }
-            n if n == number(uapi::IOC_RESTART_FINISH) => {
-                serve(argument, uapi::size_v1::RESTART_FINISH, |args| {
-                    device.session()?.finish(args)
-                })
-            }
-            n if n == number(uapi::IOC_WATCH) => {
-                serve(argument, uapi::size_v1::WATCH, watch::watch)
-            }
-            n if n == number(uapi::IOC_UNWATCH) => {
-                serve(argument, uapi::size_v1::UNWATCH, watch::unwatch)
-            }
+            uapi::IOC_RESTART_PREPARE => serve(argument, uapi::size_v1::RESTART_PREPARE, |args| {
+                device.prepare(args)
+            }),
+            uapi::IOC_RESTART_JOIN => serve(argument, uapi::size_v1::RESTART_JOIN, |args| {
+                device.session()?.join(args, file)
+            }),
+            uapi::IOC_RESTART_FINISH => serve(argument, uapi::size_v1::RESTART_FINISH, |args| {
+                device.session()?.finish(args)
+            }),
+            uapi::IOC_WATCH => serve(argument, uapi::size_v1::WATCH, watch::watch),
+            uapi::IOC_UNWATCH => serve(argument, uapi::size_v1::UNWATCH, watch::unwatch),
             _ => Err(ENOTTY),
         };
         // Applications may have come and gone.

@@ -304,13 +304,17 @@ struct geist_unwatch {
 	__u64 last_version;
 };
 
+/*
+ * The numbers do not encode the size of the structures, as _IOWR() would: a
+ * structure that grows keeps its number.
+ */
 #define GEIST_IOC_MAGIC			0xB7
-#define GEIST_IOC_INFO			_IOWR(GEIST_IOC_MAGIC, 0, struct geist_info)
-#define GEIST_IOC_CHECKPOINT		_IOWR(GEIST_IOC_MAGIC, 1, struct geist_checkpoint)
-#define GEIST_IOC_RESTART_PREPARE	_IOWR(GEIST_IOC_MAGIC, 2, struct geist_restart_prepare)
-#define GEIST_IOC_RESTART_JOIN		_IOWR(GEIST_IOC_MAGIC, 3, struct geist_restart_join)
-#define GEIST_IOC_RESTART_FINISH	_IOWR(GEIST_IOC_MAGIC, 4, struct geist_restart_finish)
-#define GEIST_IOC_WATCH			_IOWR(GEIST_IOC_MAGIC, 5, struct geist_watch)
-#define GEIST_IOC_UNWATCH		_IOWR(GEIST_IOC_MAGIC, 6, struct geist_unwatch)
+#define GEIST_IOC_INFO			_IO(GEIST_IOC_MAGIC, 0)
+#define GEIST_IOC_CHECKPOINT		_IO(GEIST_IOC_MAGIC, 1)
+#define GEIST_IOC_RESTART_PREPARE	_IO(GEIST_IOC_MAGIC, 2)
+#define GEIST_IOC_RESTART_JOIN		_IO(GEIST_IOC_MAGIC, 3)
+#define GEIST_IOC_RESTART_FINISH	_IO(GEIST_IOC_MAGIC, 4)
+#define GEIST_IOC_WATCH			_IO(GEIST_IOC_MAGIC, 5)
+#define GEIST_IOC_UNWATCH		_IO(GEIST_IOC_MAGIC, 6)
 
 #endif /* _UAPI_LINUX_GEIST_H */

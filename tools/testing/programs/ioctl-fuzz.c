@@ -118,11 +118,11 @@ static void known_answers(int pid)
 			fail("%s: %s", what, strerror(errno));
 	}
 	expect("an unknown command",
-	       ioctl(device, _IOWR(GEIST_IOC_MAGIC, 200, struct geist_info),
+	       ioctl(device, _IO(GEIST_IOC_MAGIC, 200),
 		     fresh(0)),
 	       ENOTTY);
 	expect("another magic",
-	       ioctl(device, _IOWR('x', 0, struct geist_info), fresh(0)),
+	       ioctl(device, _IO('x', 0), fresh(0)),
 	       ENOTTY);
 	require(!ioctl(device, GEIST_IOC_INFO, &info));
 	require(info.abi_version == GEIST_ABI_VERSION && info.format_version);

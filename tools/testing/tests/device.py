@@ -83,7 +83,7 @@ class Device:
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         call = kind(size=ctypes.sizeof(kind), dir_fd=self.directory,
                     message=ctypes.addressof(message), message_len=MESSAGE_BYTES, **fields)
-        command = 3 << 30 | ctypes.sizeof(kind) << 16 | 0xb7 << 8 | CALLS[kind]
+        command = 0xb7 << 8 | CALLS[kind]
         try:
             fcntl.ioctl(self.fd, command, call)
         except OSError as error:

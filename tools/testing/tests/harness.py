@@ -79,20 +79,22 @@ def read(path, mode="r"):
 class Test:
     """A registered test."""
 
-    def __init__(self, name, function, timeout, alone):
-        self.name, self.function, self.timeout, self.alone = name, function, timeout, alone
+    def __init__(self, name, function, timeout, alone, long):
+        self.name, self.function, self.timeout = name, function, timeout
+        self.alone, self.long = alone, long
         self.file = os.path.basename(sys.modules[function.__module__].__file__)
 
 
 TESTS = []
 
 
-def test(name, timeout=60, alone=False):
+def test(name, timeout=60, alone=False, long=False):
     """Registers a test. The timeout is for the stock kernel under emulation, in seconds. Tests run
-    side by side; one that changes what the others use (the module, the device) runs alone."""
+    side by side; one that changes what the others use (the module, the device) runs alone. A long
+    one is no part of `make check`."""
     def register(function):
         check(function.__doc__, f"{name}: no doc string")
-        TESTS.append(Test(name, function, timeout, alone))
+        TESTS.append(Test(name, function, timeout, alone, long))
         return function
     return register
 
@@ -224,11 +226,12 @@ class Running:
 
 
 def run_all(tests, options, make_context, tell):
-    """Runs tests, several at a time; tell(number, test, outcome) as each ends."""
+    """Runs tests, several at a time; tell(number, test, outcome) as each ends, in that order."""
     log = KernelLog()
     waiting = list(enumerate(tests, 1))
     running = []
     lines = {}
+    told = 0
     while waiting or running:
         while waiting and fits(waiting[0][1], running, options.jobs):
             number, one = waiting.pop(0)
@@ -243,7 +246,8 @@ def run_all(tests, options, make_context, tell):
                 for number in lines:
                     lines[number].append(new)
             running.remove(each)
-            tell(each.number, each.one, each.judge(lines.pop(each.number)))
+            told += 1
+            tell(told, each.one, each.judge(lines.pop(each.number)))
 
 
 def fits(one, running, jobs):
