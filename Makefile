@@ -26,7 +26,10 @@ check: ## run the tests: lint, host tests, guest tests on Debian's kernel (12 mi
 check-long: ## run all guest tests with all of their rounds, on Debian's kernel, and 50 power cuts (1 hour)
 	@scripts/check long power
 
-check-debug: ## run the guest tests on the debug kernel, whose build takes 25 minutes
+stress: ## 50 rounds of checkpoint, kill and restart of a program, on Debian's kernel (ROUNDS: another number)
+	@scripts/vm --timeout 0 -- /usr/lib/geist/tests/stress $(or $(ROUNDS),50)
+
+check-debug: ## run the guest tests on the debug kernel, whose build takes 10 minutes
 	@scripts/check debug
 
 bench: ## measure geist against criu in a virtual machine; figures in build/bench.txt and .json (half an hour)
@@ -55,7 +58,8 @@ tests: ## build the guest's test programs, in build/tests
 
 # SHIP_KERNEL says for which kernel.
 SHIP_KERNEL := stock
-ship: $(if $(filter debug,$(SHIP_KERNEL)),module-debug,module) client tests ## build all that scripts/vm takes into the guest
+ship: client tests ## build all that scripts/vm takes into the guest
+	@scripts/build-module $(SHIP_KERNEL)
 
 toolchain: ## get the compilers (once; kept in the cache)
 	@scripts/toolchain
@@ -63,7 +67,7 @@ toolchain: ## get the compilers (once; kept in the cache)
 kernel: ## prepare the stock kernel's tree for building modules (once)
 	@scripts/kernel stock
 
-kernel-debug: ## build the debug kernel: KASAN, lockdep, ... (once; 25 minutes)
+debug-kernel: ## build the debug kernel: KASAN, lockdep, ... (once; 10 minutes)
 	@scripts/kernel debug
 
 guest: ## make the guest's root file system (once)
@@ -84,5 +88,5 @@ clean: ## remove what was built in the checkout
 distclean: clean ## remove the cache, too: toolchain, kernels, guest
 	@scripts/clean-cache
 
-.PHONY: help demo check check-long check-debug bench soak lint format module module-debug client tests ship toolchain kernel kernel-debug guest \
+.PHONY: help demo check check-long check-debug stress bench soak lint format module module-debug client tests ship toolchain kernel debug-kernel guest \
 	running install uninstall clean distclean

@@ -25,6 +25,11 @@ pub const CHECKPOINT_FULL: u32 = 1 << 3;
 pub const CHECKPOINT_FLAGS: u32 =
     CHECKPOINT_KILL | CHECKPOINT_STOP | CHECKPOINT_IGNORE_UNSUPPORTED_FILES | CHECKPOINT_FULL;
 
+/// `geist_restart_prepare.flags`: the process is stopped before its first instruction.
+pub const RESTART_STOPPED: u32 = 1 << 0;
+/// Every flag of a restart.
+pub const RESTART_FLAGS: u32 = RESTART_STOPPED;
+
 /// Durability of a version: in the page cache.
 pub const DURABILITY_NONE: u32 = 0;
 /// Durability of a version: every file and the directory flushed.
@@ -144,8 +149,8 @@ pub struct RestartPrepare {
     pub files: u64,
     /// in: its length
     pub file_count: u32,
-    /// zero
-    pub reserved: u32,
+    /// in: `RESTART_*`
+    pub flags: u32,
 }
 
 /// `struct geist_restart_join`

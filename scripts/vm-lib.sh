@@ -37,6 +37,18 @@ unpack_kernel() {
 	fi
 }
 
+# boot_image DIR: prints the kernel's image in DIR that boots fastest.
+boot_image() {
+	local name
+	for name in vmlinux bzImage vmlinuz; do
+		if [[ -e $1/$name ]]; then
+			realpath "$1/$name"
+			return
+		fi
+	done
+	return 1
+}
+
 # make_run: makes the folder $run for this run, and removes those of runs that were killed. A run in progress holds the
 # lock in its folder; QEMU inherits that.
 make_run() {
@@ -70,9 +82,10 @@ pack_ship() {
 	mkdir -p "$root/usr/lib/geist/guest" "$root/usr/sbin"
 	cp "$TOP/tools/testing/guest/init" "$TOP/tools/testing/guest/fstab" "$root/usr/lib/geist/guest/"
 	if [[ -n $3 ]]; then
-		[[ -e $TOP/build/$2/geist.ko ]] ||
-			wrong "there is no build/$2/geist.ko; leave out --no-build, or boot without the module (--no-module)"
-		cp "$TOP/build/$2/geist.ko" "$root/usr/lib/geist/geist.ko"
+		local built
+		built=build/$(basename "$2")/geist.ko
+		[[ -e $TOP/$built ]] || wrong "there is no $built; leave out --no-build, or boot without the module (--no-module)"
+		cp "$TOP/$built" "$root/usr/lib/geist/geist.ko"
 	fi
 	if [[ -e $TOP/build/client/geist ]]; then cp "$TOP/build/client/geist" "$root/usr/sbin/geist"; fi
 	if [[ -d $TOP/build/tests ]]; then cp -r "$TOP/build/tests" "$root/usr/lib/geist/tests"; fi

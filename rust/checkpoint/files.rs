@@ -6,6 +6,7 @@ use super::locks::export_locks;
 use super::memfd::export_contents;
 use super::mm::Shown;
 use super::object::Object;
+use super::pipes::Pipes;
 use super::text::Text;
 use crate::app::FrozenProcess;
 use crate::error::{fail, Context, Failure, Outcome};
@@ -50,6 +51,8 @@ pub(crate) struct FileTable {
     known: RBTree<Key, (u32, ObjectKind)>,
     memory: KVVec<Memory>,
     root: Option<Root>,
+    /// Known from the first pipe on.
+    pipes: Option<Pipes>,
 }
 
 /// Records that stand behind all file objects.
@@ -67,6 +70,7 @@ impl FileTable {
             known: RBTree::new(),
             memory: KVVec::new(),
             root: None,
+            pipes: None,
         }
     }
 
@@ -129,6 +133,14 @@ impl FileTable {
         let key = Key::Description(file.description());
         if let Some((object, _)) = self.known.get(&key) {
             return Ok(*object);
+        }
+        if let Some(pipe) = file.pipe() {
+            if self.pipes.is_none() {
+                self.pipes = Some(Pipes::of(process)?);
+            }
+            if let Some(pipes) = &self.pipes {
+                pipes.refuse_others(&file, &pipe)?;
+            }
         }
         let object = Object::of_description(&file, self.root()?)?;
         if matches!(object.kind, ObjectKind::Memfd | ObjectKind::SharedAnonymous)

@@ -333,7 +333,8 @@ fn plan_of(pid: u32, mapping: &Mapping<'_>) -> Outcome<Plan> {
             start,
             end,
             flags: mapping.image_flags(),
-            offset: mapping.offset(),
+            // Only that of a file means anything.
+            offset: if backed { mapping.offset() } else { 0 },
             kind: kind as u32,
             object: 0,
         },

@@ -20,6 +20,7 @@ mod mm;
 mod object;
 mod pages;
 mod paranoid;
+mod pipes;
 mod process;
 mod regs;
 mod restart;

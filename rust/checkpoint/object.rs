@@ -92,6 +92,11 @@ impl Object {
         if file.is_internal_shmem() {
             return Self::of_shmem(file);
         }
+        if let Some(pipe) = file.pipe() {
+            let mut object = Self::new(file, ObjectKind::Pipe, &file.stat()?, KVVec::new());
+            object.record.size = pipe.capacity;
+            return Ok(object);
+        }
         refuse_pathless(file)?;
         let tail = path_of(file, root)?;
         let path = Text(&tail);

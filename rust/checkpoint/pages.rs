@@ -52,6 +52,8 @@ pub(crate) struct Gathered {
     pub(crate) pages: Pages,
     /// Guard pages.
     pub(crate) guards: KVVec<GuardPages>,
+    /// Guard pages are met once in this part of the walk: they are to be noted.
+    notes_guards: bool,
     /// Ranges in which no page of an earlier version counts any more, but those captured now.
     pub(crate) gone: KVVec<Range>,
     /// Which of the pages, by number, the dirty set led to.
@@ -69,6 +71,7 @@ impl Gathered {
         let mut gathered = Self {
             pages: Pages::new(),
             guards: KVVec::new(),
+            notes_guards: true,
             gone: KVVec::new(),
             from_set: 0..0,
             protection: 0,
@@ -97,6 +100,9 @@ impl Gathered {
             Entry::Gone => extend(&mut self.gone, address),
             Entry::Guard => {
                 extend(&mut self.gone, address)?;
+                if !self.notes_guards {
+                    return Ok(());
+                }
                 let end = address + PAGE;
                 match self.guards.last_mut().filter(|last| last.end == address) {
                     Some(last) => last.end = end,
@@ -297,6 +303,8 @@ impl Walk<'_> {
         layout: &Layout,
         gathered: &mut Gathered,
     ) -> Outcome {
+        // Of the mappings that may have some, all are met below, whatever else is visited before.
+        gathered.notes_guards = false;
         let mut fresh: KVVec<Range> = KVVec::new();
         layout.new_since(old, |start, end| Ok(fresh.push((start, end), GFP_KERNEL)?))?;
         // In what was visited as a whole, the set has nothing to add.
@@ -321,6 +329,7 @@ impl Walk<'_> {
         outcome?;
         gathered.from_set = before..gathered.pages.len();
         // Installing a guard where no page is tells nobody.
+        gathered.notes_guards = true;
         for (plan, mapping) in self.plans.iter().zip(self.mappings) {
             if !plan.may_have_guards {
                 continue;

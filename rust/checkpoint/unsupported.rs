@@ -39,7 +39,7 @@ const ANONYMOUS: &[(&[u8], &str)] = &[
 
 /// Fails with `EOPNOTSUPP`; the sentence says what the file is: `a TCP socket`.
 ///
-/// For everything that a path does not bring back: sockets, pipes, anonymous inodes and so on.
+/// For everything that a path does not bring back: sockets, anonymous inodes and so on.
 /// Returns for files on an ordinary file system.
 pub(super) fn refuse_pathless(file: &FileRef) -> Outcome {
     if let Some(socket) = file.socket() {
@@ -61,9 +61,6 @@ pub(super) fn refuse_pathless(file: &FileRef) -> Outcome {
         return Ok(());
     }
     let path = file.shown_path()?;
-    if path.starts_with(b"pipe:[") {
-        fail!(EOPNOTSUPP, "a pipe");
-    }
     let Some(name) = path.strip_prefix(b"anon_inode:") else {
         return Ok(());
     };

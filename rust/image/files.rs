@@ -25,6 +25,9 @@ pub enum ObjectKind {
     Memfd = 5,
     /// Shared anonymous memory (`mmap(2)` with `MAP_SHARED | MAP_ANONYMOUS`).
     SharedAnonymous = 6,
+    /// An end of a pipe that the process has to itself, empty; `size` is its capacity. Those with
+    /// the same inode number are ends of one pipe.
+    Pipe = 7,
 }
 
 impl ObjectKind {
@@ -37,6 +40,7 @@ impl ObjectKind {
             Self::Terminal,
             Self::Memfd,
             Self::SharedAnonymous,
+            Self::Pipe,
         ]
         .into_iter()
         .find(|one| *one as u32 == number)

@@ -130,8 +130,10 @@ pub mod vma_flags {
     pub const RANDOM: u64 = 1 << 19;
     /// `mseal(2)`.
     pub const SEALED: u64 = 1 << 20;
+    /// It had guard pages once, or was one with a mapping that had.
+    pub const MAYBE_GUARD: u64 = 1 << 21;
     /// Every flag that there is.
-    pub const ALL: u64 = (1 << 21) - 1;
+    pub const ALL: u64 = (1 << 22) - 1;
 }
 
 /// A mapping. The tail is the name that `PR_SET_VMA_ANON_NAME` gave it.

@@ -32,6 +32,7 @@ pub(super) fn rebuild(member: &Member<'_>) -> Outcome<u64> {
     map_vdso(image)?;
     let shared = make_shared_memory(image)?;
     let mut extents = image.pages.extents().iter().peekable();
+    let mut end_before = 0;
     for mapping in image.mappings.iter() {
         member.proceed()?;
         while extents
@@ -41,7 +42,12 @@ pub(super) fn rebuild(member: &Member<'_>) -> Outcome<u64> {
         let filled = extents
             .peek()
             .is_some_and(|one| one.address < mapping.vma.end);
-        map(member, mapping, &shared, filled).within(at!(mapping.vma))?;
+        if mapping.vma.start == end_before && is_plain_heap(image, mapping) {
+            restart_mm::map_heap(mapping.vma.start, mapping.vma.end).within(at!(mapping.vma))?;
+        } else {
+            map(member, mapping, &shared, filled).within(at!(mapping.vma))?;
+        }
+        end_before = mapping.vma.end;
     }
     let memfds = reopen_memfds(member)?;
     let pages = fill(member, &shared, &memfds)?;
@@ -49,6 +55,12 @@ pub(super) fn rebuild(member: &Member<'_>) -> Outcome<u64> {
     for mapping in image.mappings.iter() {
         protect(mapping).within(at!(mapping.vma))?;
         advise(mapping).within(at!(mapping.vma))?;
+    }
+    for mapping in image.mappings.iter() {
+        // Kept by the kernel where a mapping with guard pages was split: no advice sets it.
+        if mapping.vma.flags & vma_flags::MAYBE_GUARD != 0 {
+            restart_mm::may_have_guards(mapping.vma.start);
+        }
     }
     for guard in image.guards.iter() {
         syscall::madvise(
@@ -140,6 +152,21 @@ fn protection(mapping: &Mapping) -> u32 {
 /// Whether the mapping is made writable at first, for its content.
 fn is_private(mapping: &Mapping) -> bool {
     matches!(mapping.kind, VmaKind::Anonymous | VmaKind::FilePrivate)
+}
+
+/// Whether the mapping is where the heap begins, as `brk(2)` makes it: never one with what lies before
+/// it, even where that is of the same kind. Two mappings with a border between them would be one.
+fn is_plain_heap(image: &ProcessImage, mapping: &Mapping) -> bool {
+    let special = vma_flags::GROWS_DOWN
+        | vma_flags::NO_RESERVE
+        | vma_flags::DROPPABLE
+        | vma_flags::HUGE_PAGE
+        | vma_flags::NO_HUGE_PAGE;
+    mapping.kind == VmaKind::Anonymous
+        && mapping.vma.start == image.space.start_brk
+        && protection(mapping) == abi::PROT_READ | abi::PROT_WRITE
+        && mapping.vma.flags & special == 0
+        && mapping.name.is_empty()
 }
 
 /// Makes a mapping. A private one with content is writable until that is in.

@@ -14,7 +14,7 @@ use crate::image::name::Name;
 use crate::image::FileKind;
 use crate::sys::file::{Directory, Incarnation, OpenFile};
 use crate::sys::restart_mm;
-use crate::uapi::{RestartFile, RestartPrepare};
+use crate::uapi::{RestartFile, RestartPrepare, RESTART_FLAGS, RESTART_STOPPED};
 use kernel::{prelude::*, sync::Arc};
 use zerocopy::FromBytes;
 
@@ -23,8 +23,12 @@ const MAX_FILES: u32 = 65536;
 
 /// Reads and checks an image and takes the caller's files and credentials. May sleep.
 pub(crate) fn prepare(args: &RestartPrepare) -> Outcome<Arc<Session>> {
-    if args.reserved != 0 {
-        fail!(EINVAL, "a reserved field of the request is not zero");
+    if args.flags & !RESTART_FLAGS != 0 {
+        fail!(
+            EINVAL,
+            "the request has undefined flags ({:#x})",
+            args.flags
+        );
     }
     let directory = crate::device::directory(args.dir_fd)?;
     let (global, number, images) = read_images(&directory, args.app, args.version)?;
@@ -39,7 +43,8 @@ pub(crate) fn prepare(args: &RestartPrepare) -> Outcome<Arc<Session>> {
         number,
         directory: directory.identity(),
     };
-    Session::new(origin, images, files)
+    let stopped = args.flags & RESTART_STOPPED != 0;
+    Session::new(origin, images, files, stopped)
 }
 
 /// Reads every file of a version but its description. A damaged one is refused by its name. Returns

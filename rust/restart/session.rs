@@ -79,6 +79,8 @@ pub(super) struct Restart {
     origin: Origin,
     images: KVec<ProcessImage>,
     files: Files,
+    /// The processes stop before their first instruction.
+    pub(super) stopped: bool,
     pub(super) credentials: ARef<Credential>,
     /// Nobody wants it any more.
     pub(super) given_up: AtomicBool,
@@ -100,10 +102,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// A restart of these processes with these files, and with the credentials of the caller.
+    /// `stopped`: they stop before their first instruction, whatever the image says.
     pub(super) fn new(
         origin: Origin,
         images: KVec<ProcessImage>,
         files: Files,
+        stopped: bool,
     ) -> Outcome<Arc<Self>> {
         let mut seats = KVec::with_capacity(images.len(), GFP_KERNEL)?;
         for _ in images.iter() {
@@ -120,6 +124,7 @@ impl Session {
                 origin,
                 images,
                 files,
+                stopped,
                 credentials,
                 given_up: AtomicBool::new(false),
                 progress <- new_mutex!(Progress {

@@ -7,8 +7,7 @@ use super::scratch::Scratch;
 use crate::error::{Context, Outcome};
 use crate::image::task::PROCESS_STOPPED;
 use crate::sys::restart_task::{self, Rseq};
-use crate::sys::{restart_mm, syscall, task};
-use kernel::bindings;
+use crate::sys::{restart_mm, syscall};
 use zerocopy::IntoBytes;
 
 /// Offset of the pointer to the critical section in the area of `rseq(2)`.
@@ -72,13 +71,12 @@ fn timeval(nanoseconds: u64) -> [u64; 2] {
     [microseconds / 1_000_000, microseconds % 1_000_000]
 }
 
-/// What comes last, and cannot fail: from here on signals reach the process.
-pub(super) fn let_signals_in(image: &ProcessImage) {
+/// What comes last, and cannot fail: from here on signals reach the process. With `stop` it stops
+/// before its first instruction, also where the image does not say so.
+pub(super) fn let_signals_in(image: &ProcessImage, stop: bool) {
     restart_task::look_executed();
-    if image.process.flags & PROCESS_STOPPED != 0 {
-        // A signal to the process, so that it is one with a SIGSTOP that waits already. The process
-        // lives, and the number is one: it cannot fail.
-        let _ = task::send_signal(kernel::current!(), bindings::SIGSTOP);
+    if stop || image.process.flags & PROCESS_STOPPED != 0 {
+        restart_task::stop();
     }
     restart_task::set_blocked(image.thread.blocked);
 }

@@ -74,7 +74,7 @@ impl Join {
         thread::start_timers(member.image)?;
         unbounded.end(member.image)?;
         drop(acting);
-        thread::let_signals_in(member.image);
+        thread::let_signals_in(member.image, self.restart.stopped);
         Ok(())
     }
 }

@@ -63,6 +63,18 @@ pub(crate) struct Socket {
     pub(crate) protocol: u32,
 }
 
+/// What a pipe is like.
+pub(crate) struct Pipe {
+    /// Open file descriptions that show it.
+    pub(crate) open_files: usize,
+    /// Bytes that it has room for.
+    pub(crate) capacity: u64,
+    /// Nothing is in it.
+    pub(crate) is_empty: bool,
+    /// The kernel writes notifications to it (`O_NOTIFICATION_PIPE`).
+    pub(crate) notifies: bool,
+}
+
 impl FileRef {
     /// Takes a reference of its own.
     ///
@@ -171,6 +183,29 @@ impl FileRef {
             kind: raw.type_,
             protocol: raw.protocol,
         })
+    }
+
+    /// What the pipe is like, if it is one without a name. Waits for who uses it just now.
+    pub(crate) fn pipe(&self) -> Option<Pipe> {
+        let mut raw = helpers::geist_pipe {
+            files: 0,
+            slots: 0,
+            empty: false,
+            notifies: false,
+        };
+        // SAFETY: the file is open; the helper fills the structure.
+        unsafe { helpers::geist_file_pipe(self.as_ptr(), &mut raw) }.then_some(Pipe {
+            open_files: raw.files as usize,
+            capacity: u64::from(raw.slots) * bindings::PAGE_SIZE as u64,
+            is_empty: raw.empty,
+            notifies: raw.notifies,
+        })
+    }
+
+    /// How many references there are, this one among them.
+    pub(crate) fn references(&self) -> usize {
+        // SAFETY: the file is open.
+        unsafe { helpers::geist_file_references(self.as_ptr()) }
     }
 
     /// `s_magic` of its file system.

@@ -6,7 +6,7 @@
 //! error or an address space that is of no use to its owner.
 
 use super::file::OpenFile;
-use super::helpers;
+use super::{helpers, syscall};
 use kernel::{bindings, error::from_err_ptr, prelude::*, uaccess::UserPtr, uaccess::UserSlice};
 
 /// Address behind the last one that the calling process may use.
@@ -62,6 +62,23 @@ pub(crate) fn set_mmap_base(base: u64) -> Result {
     // SAFETY: the calling process has an address space; the value is only a place to search from.
     unsafe { helpers::geist_set_mmap_base(base as usize) };
     Ok(())
+}
+
+/// Makes the heap from `start` to `end` (`brk(2)`). Takes `mmap_lock`. `ENOMEM`.
+pub(crate) fn map_heap(start: u64, end: u64) -> Result {
+    // SAFETY: the calling process has an address space; brk(2) checks where its heap may be.
+    unsafe { helpers::geist_set_heap_start(start as usize) };
+    if syscall::brk(end)? == end {
+        Ok(())
+    } else {
+        Err(ENOMEM)
+    }
+}
+
+/// Marks the mapping at `address`, if there is one, as one that may have guard pages. Takes `mmap_lock`.
+pub(crate) fn may_have_guards(address: u64) {
+    // SAFETY: the calling process has an address space; the mark makes the kernel look, no more.
+    unsafe { helpers::geist_maybe_guard(address as usize) }
 }
 
 /// A file of shared anonymous memory of this size, as `mmap(2)` makes it. With `reserve` the memory

@@ -56,6 +56,13 @@ pub(crate) fn look_executed() {
     unsafe { helpers::geist_current_look_executed() }
 }
 
+/// Has the calling process stop as by SIGSTOP, on its way to user space and before any signal that
+/// waits is delivered. It goes on with SIGCONT. The process has one thread.
+pub(crate) fn stop() {
+    // SAFETY: acts on the calling task, in process context.
+    unsafe { helpers::geist_stop_current() }
+}
+
 /// Replaces the mask of blocked signals; SIGKILL and SIGSTOP are left out.
 pub(crate) fn set_blocked(mask: u64) {
     // SAFETY: acts on the calling task.

@@ -22,6 +22,11 @@ fn call(number: u32, arguments: &[u64]) -> Result<u64> {
     }
 }
 
+/// `brk(2)`: the end of the heap afterwards.
+pub(crate) fn brk(end: u64) -> Result<u64> {
+    call(bindings::__NR_brk, &[end])
+}
+
 /// `mprotect(2)`
 pub(crate) fn mprotect(address: u64, length: u64, protection: u32) -> Result {
     call(

@@ -6,7 +6,7 @@ use super::mm::{vma_bits, Mapping};
 use crate::image::mm::vma_flags;
 
 /// Flags of a mapping in the image, and the kernel's bits for them.
-static FLAGS: [(u64, u32); 21] = [
+static FLAGS: [(u64, u32); 22] = [
     (vma_flags::READ, vma_bits::READ),
     (vma_flags::WRITE, vma_bits::WRITE),
     (vma_flags::EXEC, vma_bits::EXEC),
@@ -28,6 +28,7 @@ static FLAGS: [(u64, u32); 21] = [
     (vma_flags::SEQUENTIAL, vma_bits::SEQUENTIAL),
     (vma_flags::RANDOM, vma_bits::RANDOM),
     (vma_flags::SEALED, vma_bits::SEALED),
+    (vma_flags::MAYBE_GUARD, vma_bits::MAY_HAVE_GUARDS),
 ];
 
 impl Mapping<'_> {

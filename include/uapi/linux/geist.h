@@ -119,6 +119,9 @@ struct geist_restart_file {
 	__s32 fd;
 };
 
+/* The process is stopped before its first instruction, as by SIGSTOP. */
+#define GEIST_RESTART_STOPPED	(1U << 0)
+
 /**
  * struct geist_restart_prepare - open an image (GEIST_IOC_RESTART_PREPARE)
  * @size:		in: size of this structure in bytes
@@ -131,7 +134,7 @@ struct geist_restart_file {
  *			regular file and memfd that a mapping shows, and the
  *			executable; opened with the access that the mapping needs
  * @file_count:		in: its length
- * @reserved:		zero
+ * @flags:		in: GEIST_RESTART_*
  *
  * Binds the image to this open file of /dev/geist, which then serves one
  * restart. The caller's credentials at this call are what the restart may
@@ -146,7 +149,7 @@ struct geist_restart_prepare {
 	__u64 message;
 	__u64 files;
 	__u32 file_count;
-	__u32 reserved;
+	__u32 flags;
 };
 
 /**

@@ -7,6 +7,7 @@
 #include <linux/namei.h>
 #include <linux/net.h>
 #include <linux/pagemap.h>
+#include <linux/pipe_fs_i.h>
 #include <linux/shmem_fs.h>
 #include <net/sock.h>
 
@@ -97,6 +98,28 @@ bool geist_file_socket(struct file *file, struct geist_socket *out)
 	out->family = sock->sk ? sock->sk->sk_family : AF_UNSPEC;
 	out->protocol = sock->sk ? sock->sk->sk_protocol : 0;
 	return true;
+}
+
+/* What the pipe without a name behind @file is like; false when @file is none. */
+bool geist_file_pipe(struct file *file, struct geist_pipe *out)
+{
+	struct pipe_inode_info *pipe;
+
+	if (file_inode(file)->i_sb->s_magic != PIPEFS_MAGIC)
+		return false;
+	pipe = file_inode(file)->i_pipe;
+	mutex_lock(&pipe->mutex);
+	out->files = pipe->files;
+	out->slots = pipe->max_usage;
+	out->empty = pipe_is_empty(pipe);
+	out->notifies = pipe_has_watch_queue(pipe);
+	mutex_unlock(&pipe->mutex);
+	return true;
+}
+
+unsigned long geist_file_references(struct file *file)
+{
+	return file_count(file);
 }
 
 bool geist_file_is_ours(struct file *file)

@@ -260,6 +260,13 @@ struct geist_socket {
 	unsigned int protocol;
 };
 
+struct geist_pipe {
+	unsigned int files;
+	unsigned int slots;
+	bool empty;
+	bool notifies;
+};
+
 enum geist_lock_kind {
 	GEIST_LOCK_POSIX,
 	GEIST_LOCK_OFD,
@@ -284,6 +291,8 @@ struct file *geist_memfd_reopen(struct file *file);
 unsigned int geist_shmem_seals(struct file *file);
 bool geist_mapping_writably_mapped(struct file *file);
 bool geist_file_socket(struct file *file, struct geist_socket *out);
+bool geist_file_pipe(struct file *file, struct geist_pipe *out);
+unsigned long geist_file_references(struct file *file);
 bool geist_file_is_ours(struct file *file);
 bool geist_file_has_owner(struct file *file);
 long geist_file_next_data(struct file *file, long offset, long *end);
@@ -308,6 +317,7 @@ struct geist_rseq {
 };
 
 unsigned int geist_skeleton_unfit(void);
+void geist_stop_current(void);
 int geist_current_tgid(void);
 bool geist_task_is_exiting(struct task_struct *task);
 bool geist_current_is_dying(void);
@@ -315,6 +325,8 @@ void geist_current_look_executed(void);
 void geist_limit_swap(unsigned int resource, unsigned long *soft, unsigned long *hard);
 unsigned long geist_task_size(void);
 unsigned long geist_vdso_data_bytes(void);
+void geist_maybe_guard(unsigned long address);
+void geist_set_heap_start(unsigned long start);
 void geist_set_mmap_base(unsigned long base);
 struct file *geist_shared_memory(unsigned long bytes, bool reserve);
 void geist_rseq_get(struct geist_rseq *out);

@@ -44,6 +44,25 @@ unsigned int geist_skeleton_unfit(void)
 	return unfit;
 }
 
+/*
+ * What do_signal_stop() does when SIGSTOP was taken from its queue: get_signal()
+ * looks at it before it takes a signal, so that none is delivered first.
+ */
+void geist_stop_current(void)
+{
+	struct signal_struct *sig = current->signal;
+
+	spin_lock_irq(&current->sighand->siglock);
+	if (!(sig->flags & SIGNAL_GROUP_EXIT)) {
+		sig->group_exit_code = SIGSTOP;
+		sig->group_stop_count = 1;
+		current->jobctl &= ~JOBCTL_STOP_SIGMASK;
+		current->jobctl |= SIGSTOP | JOBCTL_STOP_PENDING | JOBCTL_STOP_CONSUME;
+		set_thread_flag(TIF_SIGPENDING);
+	}
+	spin_unlock_irq(&current->sighand->siglock);
+}
+
 int geist_current_tgid(void)
 {
 	return task_tgid_vnr(current);
@@ -83,6 +102,27 @@ unsigned long geist_task_size(void)
 unsigned long geist_vdso_data_bytes(void)
 {
 	return __VDSO_PAGES * PAGE_SIZE;
+}
+
+/* The mark that MADV_GUARD_INSTALL leaves on a mapping for good. */
+void geist_maybe_guard(unsigned long address)
+{
+	struct vm_area_struct *vma;
+
+	mmap_read_lock(current->mm);
+	vma = vma_lookup(current->mm, address);
+	if (vma)
+		vma_set_atomic_flag(vma, VMA_MAYBE_GUARD_BIT);
+	mmap_read_unlock(current->mm);
+}
+
+/* An empty heap at @start. */
+void geist_set_heap_start(unsigned long start)
+{
+	mmap_write_lock(current->mm);
+	current->mm->start_brk = start;
+	current->mm->brk = start;
+	mmap_write_unlock(current->mm);
 }
 
 void geist_set_mmap_base(unsigned long base)

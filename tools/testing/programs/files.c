@@ -20,10 +20,11 @@
 #include <sys/stat.h>
 
 enum { INPUT_WORDS = 65536, FD_SHARED_DUP = 77, FD_INPUT_DUP = 40 };
+enum { PIPE_BYTES = 16384 };
 
 static const char *directory;
 static int in, out, out_dup, append, both, dir, devices[5], locked, private_fd,
-	probe, path_only;
+	probe, path_only, own_pipe[2], closed_pipe[2];
 static const char *const device_names[] = { "/dev/null", "/dev/zero",
 					    "/dev/full", "/dev/urandom",
 					    "/dev/random" };
@@ -83,6 +84,10 @@ static void set_up(void)
 	require(!fchdir(dir) && !chdir("cwd"));
 	require(getcwd(cwd, sizeof(cwd)));
 	umask(027);
+	/* As xz and others have one, to be woken by a signal handler. */
+	require(!pipe2(own_pipe, O_NONBLOCK | O_CLOEXEC));
+	require(fcntl(own_pipe[0], F_SETPIPE_SZ, PIPE_BYTES) == PIPE_BYTES);
+	require(!pipe(closed_pipe) && !close(closed_pipe[1]));
 
 	/* Three kinds of lock, on one file. */
 	locked = open_in("locked", O_RDWR | O_CREAT);
@@ -169,6 +174,10 @@ static void check(uint64_t round)
 			now.st_rdev == wanted.st_rdev);
 		require(fcntl(devices[i], F_GETFL) & O_NONBLOCK);
 	}
+	require(fcntl(own_pipe[0], F_GETFL) == (O_RDONLY | O_NONBLOCK));
+	require(fcntl(own_pipe[1], F_GETFD) == FD_CLOEXEC);
+	require(fcntl(own_pipe[1], F_GETPIPE_SZ) == PIPE_BYTES);
+	require(read(closed_pipe[0], name, 1) == 0);
 	for (int fd = 41; fd < FD_SHARED_DUP; fd++)
 		require(fcntl(fd, F_GETFD) < 0 && errno == EBADF);
 	errno = 0;
@@ -207,6 +216,10 @@ static void use(uint64_t round)
 	require(pwrite(both, &value, 8, (off_t)round * 8) == 8);
 	require(pread(both, &value, 8, (off_t)(round / 2) * 8) == 8);
 	require(value == word(3, round / 2));
+
+	require(read(own_pipe[0], &value, 8) < 0 && errno == EAGAIN);
+	require(write(own_pipe[1], text, (size_t)length) == length);
+	require(read(own_pipe[0], text, sizeof(text)) == length);
 
 	require(write(devices[0], text, 4) == 4);
 	require(read(devices[1], &value, 8) == 8 && value == 0);

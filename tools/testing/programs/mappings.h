@@ -18,6 +18,7 @@
 #endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
 #endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -180,6 +181,15 @@ static void add_anonymous_kinds(void)
 		add("guard pages", p + 4 * PAGE, 2 * PAGE, FAULTS);
 		add("before guard pages", p, 4 * PAGE, REWRITTEN);
 		add("behind guard pages", p + 6 * PAGE, 10 * PAGE, REWRITTEN);
+	}
+
+	/* Split off a mapping with guard pages: the kernel remembers. */
+	p = map(REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	require(p != MAP_FAILED);
+	if (!madvise(p, PAGE, MADV_GUARD_INSTALL)) {
+		require(!madvise(p, PAGE, MADV_GUARD_REMOVE));
+		require(!madvise(p, 8 * PAGE, MADV_DONTDUMP));
+		add("split off guard pages", p, REGION_BYTES, REWRITTEN);
 	}
 
 	/* A huge page, where the system gives one. */

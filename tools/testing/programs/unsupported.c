@@ -133,6 +133,7 @@ static void do_pipe(void)
 	int pair[2];
 
 	require(!pipe(pair));
+	require(write(pair[1], "data", 4) == 4);
 	have(pair[0]);
 	close(pair[1]);
 }
@@ -301,7 +302,7 @@ static const struct mode {
 	{ "tcp6", do_tcp6, "TCP socket", FILE_KIND },
 	{ "netlink", do_netlink, "netlink socket", FILE_KIND },
 	{ "unix", do_unix, "Unix socket", FILE_KIND },
-	{ "pipe", do_pipe, "pipe", FILE_KIND },
+	{ "pipe", do_pipe, "pipe with data", FILE_KIND },
 	{ "fifo", do_fifo, "pipe|fifo", FILE_KIND },
 	{ "eventfd", do_eventfd, "eventfd", FILE_KIND },
 	{ "epoll", do_epoll, "epoll", FILE_KIND },

@@ -6,22 +6,25 @@ import os
 import re
 import time
 
+import judge
 import snapshot
 from harness import check, read, wait_for
 from context import Missed, state_of
 
 
 def killed_and_restarted(t, argv, wanted, span, *flags, result="result", begun=None):
-    """Checkpoints with --kill at a random moment within span seconds, restarts, compares; False
-    when the program had ended before."""
+    """Checkpoints with --kill at a random moment within span seconds, restarts, compares, before
+    the first instruction and at the end; False when the program had ended before."""
     process = t.start(argv)
     (begun or default_begun)(process)
     t.random_moment(span)
     try:
-        t.checkpoint(process, "--kill", *flags)
+        version = t.checkpoint(process, "--kill", *flags)
     except Missed:
         return False
-    again = t.restart(process)
+    again = t.restart(process, "--version", version, "--stopped")
+    judge.equal(t, again, version, *flags)
+    again.go_on()
     t.same_result(again, wanted, result)
     t.no_leftovers(process.pid)
     return True
@@ -49,6 +52,7 @@ def compared(t, argv, wanted, span, *flags, result="result", begun=None):
     for fd in left_out if flags else ():
         del before[fd]
     snapshot.same(before, snapshot.snapshot(again.pid), "the restarted process differs")
+    judge.equal(t, again, version, *flags)
     again.go_on()
     t.same_result(again, wanted, result)
     return True

@@ -34,7 +34,7 @@ class RestartPrepare(ctypes.Structure):
         ("size", ctypes.c_uint32), ("dir_fd", ctypes.c_int32), ("app", ctypes.c_uint32),
         ("message_len", ctypes.c_uint32), ("version", ctypes.c_uint64),
         ("message", ctypes.c_uint64), ("files", ctypes.c_uint64), ("file_count", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
     ]
 
 

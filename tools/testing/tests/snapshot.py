@@ -4,7 +4,7 @@
 Left out, each for its reason:
 - vvar and vvar_vclock: the kernel's clock data, they change by themselves;
 - the 32 bytes at the registered rseq area: CPU numbers, which the kernel writes at every return;
-- device and inode of memory files (memfd, shared anonymous): new files after a restart;
+- device and inode of memory files (memfd, shared anonymous) and pipes: new ones after a restart;
 - pages of droppable mappings: the kernel may take them at any time, they are not saved;
 - the soft-dirty flag (sd) in VmFlags: says what was written since somebody asked;
 - parent, start time, used time, counters of faults and switches: those are another process's.
@@ -210,7 +210,7 @@ def system_view(pid):
 
 def descriptors(pid):
     """Every descriptor: what it is, offset, flags, locks."""
-    seen = {}
+    seen, pipes = {}, {}
     for fd in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
         target = os.readlink(f"/proc/{pid}/fd/{fd}")
         info = read(f"/proc/{pid}/fdinfo/{fd}")
@@ -218,6 +218,9 @@ def descriptors(pid):
             info = re.sub(r"ino:.*\n", "", info)
         # The number that stands before a lock counts the locks of the system.
         info = re.sub(r"lock:\s*\d+: ", "lock: ", info)
+        if target.startswith("pipe:["):
+            info = re.sub(r"(ino|mnt_id):.*\n", "", info)
+            target = f"the same pipe as fd {pipes.setdefault(target, fd)}"
         seen[f"fd {fd}"] = (target, info.split("\n"))
     return seen
 

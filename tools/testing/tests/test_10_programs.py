@@ -19,7 +19,7 @@ def maw(t):
     """MallocAndWrite, checkpointed at random moments, killed and restarted, ends with the digest of
     an undisturbed run, and stopped, its memory, registers and files are the same byte for byte."""
     argv = [*run("maw"), "--mb", "16", "--rounds", "80", "--tick-ms", "15"]
-    disturbed(t, argv, t.rounds(3, 1))
+    disturbed(t, argv, 3)
 
 
 @test("the same process goes through many versions", timeout=120)
@@ -78,7 +78,7 @@ def registers(t):
     """General, flags, segment bases, x87, SSE, AVX, what the CPU has: the program is checkpointed
     in a loop that holds known values in all of them."""
     argv = [*run("registers"), "--loops", "120", "--spin", "4000000"]
-    disturbed(t, argv, t.rounds(4, 2))
+    disturbed(t, argv, 3)
 
 
 @test("mappings of every kind", timeout=200)
@@ -86,7 +86,7 @@ def mappings(t):
     """Content, addresses, permissions, names and flags of every kind of mapping survive, and what
     is shared between two of them stays shared."""
     argv = [*run("mappings"), "--rounds", "40", "--tick-ms", "10", "{dir}"]
-    disturbed(t, argv, t.rounds(3, 1))
+    disturbed(t, argv, 3)
 
 
 @test("open files, locks, limits", timeout=120)
@@ -94,7 +94,7 @@ def files(t):
     """Offsets, shared offsets, flags, devices, locks of three kinds, working directory, umask,
     limits, nice, scheduling, affinity, name: all there, and the files go on where they were."""
     argv = [*run("files"), "--rounds", "80", "--tick-ms", "15", "{dir}"]
-    disturbed(t, argv, t.rounds(3, 1))
+    disturbed(t, argv, 3)
 
 
 @test("statically linked programs", timeout=150)

@@ -35,7 +35,7 @@ def waiting(t):
     """Queued signals with their values, of the process and of the thread, blocked at the
     checkpoint, arrive once each and in order after the restart, on the alternate stack."""
     expected = wanted(t)
-    for _ in range(t.rounds(3, 2)):
+    for _ in range(3):
         process = start(t)
         t.random_moment(0.2)
         t.checkpoint(process, "--kill")
@@ -96,7 +96,7 @@ def ticking(t):
     """Checkpointed while three interval timers tick and handlers nest on the alternate stack: each
     timer goes on with its interval, none ticks more often than time allows."""
     expected = wanted(t)
-    for _ in range(t.rounds(4, 2)):
+    for _ in range(3):
         process = start(t)
         touch(process.path("unblock"))
         process.wait_file("result.ticking")

@@ -210,6 +210,9 @@ pub struct RestartArgs {
     /// Use this terminal, pass signals on, wait for the end and exit with the status of the process
     #[arg(long)]
     pub foreground: bool,
+    /// Leave the process stopped before its first instruction; `kill -CONT PID` lets it go on
+    #[arg(long, conflicts_with = "foreground")]
+    pub stopped: bool,
     /// Truncate files that the process was writing to their size at the checkpoint
     #[arg(long)]
     pub rewind_files: bool,

@@ -83,7 +83,7 @@ fn expected() -> BTreeMap<String, u64> {
             message,
             files,
             file_count,
-            reserved
+            flags
         ]
     );
     structure!(
@@ -155,6 +155,7 @@ fn expected() -> BTreeMap<String, u64> {
             CHECKPOINT_IGNORE_UNSUPPORTED_FILES,
         ),
         ("GEIST_CHECKPOINT_FULL", CHECKPOINT_FULL),
+        ("GEIST_RESTART_STOPPED", RESTART_STOPPED),
         ("GEIST_DURABILITY_NONE", DURABILITY_NONE),
         ("GEIST_DURABILITY_DATA", DURABILITY_DATA),
         ("GEIST_IOC_MAGIC", IOC_MAGIC),

@@ -58,7 +58,9 @@ pub fn check(
         Some(ObjectKind::Regular) => (FileType::RegularFile, "regular file"),
         Some(ObjectKind::Directory) => (FileType::Directory, "directory"),
         Some(ObjectKind::Device | ObjectKind::Terminal) => (FileType::CharacterDevice, "device"),
-        Some(ObjectKind::Memfd | ObjectKind::SharedAnonymous) | None => return Ok(()),
+        Some(ObjectKind::Memfd | ObjectKind::SharedAnonymous | ObjectKind::Pipe) | None => {
+            return Ok(())
+        }
     };
     if found != wanted {
         return Err(format!("{name} is no {what} any more"));

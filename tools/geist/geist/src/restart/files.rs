@@ -12,7 +12,7 @@ use geist_image::uapi::RestartFile;
 use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::termios::isatty;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Flags that an open file description keeps from its opening.
@@ -52,6 +52,8 @@ struct Opener<'a> {
     allowed: Allowed,
     foreground: bool,
     files: Files,
+    /// By inode number; an end that no object is stays in here, and is closed in the end.
+    pipes: BTreeMap<u64, Pipe>,
 }
 
 impl Files {
@@ -80,6 +82,7 @@ impl Files {
             allowed,
             foreground,
             files,
+            pipes: BTreeMap::new(),
         };
         for (object, path) in &task.objects {
             if let Some(fd) = opener.open(object, path)? {
@@ -130,6 +133,7 @@ impl Opener<'_> {
             Some(ObjectKind::Terminal) => self.terminal(object, path)?,
             Some(ObjectKind::Memfd) => self.memfd(object, path)?,
             Some(ObjectKind::SharedAnonymous) => return Ok(None),
+            Some(ObjectKind::Pipe) => self.pipe(object)?,
             None => bail!(
                 "file object {} of the image has an unknown kind",
                 object.object
@@ -264,6 +268,18 @@ impl Opener<'_> {
         open(b"/dev/tty")
     }
 
+    /// An end of a pipe; the first object of a pipe has it made.
+    fn pipe(&mut self, object: &FileObject) -> Result<OwnedFd> {
+        let flags = self.flags(object);
+        let pipe = match self.pipes.entry(object.inode) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(Pipe::new(object.size)?),
+        };
+        let fd = pipe.end(flags)?;
+        self.set_state(object, b"a pipe", fd.as_fd(), flags)?;
+        Ok(fd)
+    }
+
     /// Anonymous memory with a descriptor. Two objects may be one such memory, opened twice.
     fn memfd(&mut self, object: &FileObject, name: &[u8]) -> Result<OwnedFd> {
         let same = |other: &&(FileObject, Vec<u8>)| {
@@ -284,14 +300,63 @@ impl Opener<'_> {
         let fd = match first.is_none() && plain {
             true => fd,
             false => {
-                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                let flags = OFlags::from_bits_retain(flags) | OFlags::CLOEXEC;
-                fs::open(path, flags, Mode::empty()).context("a memfd cannot be opened again")?
+                opened_again(fd.as_fd(), OFlags::from_bits_retain(flags)).context("a memfd")?
             }
         };
         self.set_state(object, name, fd.as_fd(), flags)?;
         Ok(fd)
     }
+}
+
+/// A pipe and those of its ends that nobody has taken yet.
+struct Pipe {
+    /// Shows it, but is no end of it (`O_PATH`).
+    itself: OwnedFd,
+    read: Option<OwnedFd>,
+    write: Option<OwnedFd>,
+}
+
+impl Pipe {
+    /// A new one that has room for so many bytes.
+    fn new(capacity: u64) -> Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        if rustix::pipe::fcntl_getpipe_size(&read)? as u64 != capacity {
+            let wanted = usize::try_from(capacity).context("the capacity of a pipe")?;
+            rustix::pipe::fcntl_setpipe_size(&read, wanted).with_context(|| {
+                format!(
+                    "a pipe cannot have room for {capacity} bytes; this may need CAP_SYS_RESOURCE"
+                )
+            })?;
+        }
+        let itself = opened_again(read.as_fd(), OFlags::PATH)?;
+        Ok(Self {
+            itself,
+            read: Some(read),
+            write: Some(write),
+        })
+    }
+
+    /// An open file description of its own for these flags.
+    fn end(&mut self, flags: u32) -> Result<OwnedFd> {
+        let made = match (flags as i32) & libc::O_ACCMODE {
+            libc::O_RDONLY => self.read.take(),
+            libc::O_WRONLY => self.write.take(),
+            _ => None,
+        };
+        match made {
+            Some(fd) => Ok(fd),
+            None => {
+                let flags = OFlags::from_bits_retain(flags) | OFlags::NONBLOCK;
+                opened_again(self.itself.as_fd(), flags).context("a pipe")
+            }
+        }
+    }
+}
+
+/// Another open file description of what `fd` shows.
+fn opened_again(fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).context("it cannot be opened again")
 }
 
 /// Opens a directory at a number of at least `lowest`.

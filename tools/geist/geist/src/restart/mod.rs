@@ -27,8 +27,11 @@ use crate::sys::{clone, signal};
 use anyhow::{anyhow, bail, Context as _, Result};
 use check::Allowed;
 use files::Files;
+use geist_image::task::PROCESS_STOPPED;
 use geist_image::PAGE_SIZE;
-use rustix::process::{kill_process, waitpid, Pid, Signal, WaitOptions};
+use rustix::process::{
+    kill_process, waitid, waitpid, Pid, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
 use serde::Serialize;
 use skeleton::{Outcome, Plan};
 use std::os::fd::AsFd as _;
@@ -67,12 +70,24 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
     let device = device.moved_above(files.lowest)?;
     signal::interrupt_after(args.timeout)?;
     let for_mappings = files.for_mappings(task);
-    ioctl::restart_prepare(device.as_fd(), app.dir(), app.id, version, &for_mappings)?;
+    ioctl::restart_prepare(
+        device.as_fd(),
+        app.dir(),
+        app.id,
+        version,
+        &for_mappings,
+        args.stopped,
+    )?;
     let terminal = foreground::Terminal::find(args.foreground);
     let stored = stored_bytes(&image);
     let pages = revive(task, stored, &files, &device, args, terminal.as_ref())?;
     signal::no_interrupt();
+    // The process has them to itself from here on: pipes, locks.
+    drop(files);
     drop(device);
+    if args.stopped || task.process.flags & PROCESS_STOPPED != 0 {
+        wait_for_stop(as_pid(pid)?)?;
+    }
     let report = Report {
         app: app.id,
         version,
@@ -88,8 +103,12 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
         output::print_json(&report)?;
     } else if !args.foreground {
         let (app, version) = (report.app, report.version);
+        let stopped = match args.stopped {
+            true => format!(", stopped; kill -CONT {pid} lets it go on"),
+            false => String::new(),
+        };
         output::print(&format!(
-            "restarted application {app} from version {version} as pid {pid}\n"
+            "restarted application {app} from version {version} as pid {pid}{stopped}\n"
         ))?;
     }
     match args.foreground {
@@ -104,6 +123,13 @@ pub fn failure(args: &RestartArgs) -> ExitCode {
         true => exit::FOREGROUND_FAILED.into(),
         false => exit::FAILED.into(),
     }
+}
+
+/// Waits until a process of ours has stopped, or has ended because somebody killed it meanwhile.
+fn wait_for_stop(pid: Pid) -> Result<()> {
+    let what = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), what).context("waiting for the stop of the process")?;
+    Ok(())
 }
 
 /// Nobody must have the pid.

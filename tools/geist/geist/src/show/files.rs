@@ -92,6 +92,7 @@ fn kind(object: &FileObject) -> &'static str {
         Some(ObjectKind::Terminal) => "terminal",
         Some(ObjectKind::Memfd) => "memfd",
         Some(ObjectKind::SharedAnonymous) => "shared memory",
+        Some(ObjectKind::Pipe) => "pipe",
         None => "unknown",
     }
 }

@@ -9,7 +9,7 @@ use geist_image::mm::{vma_flags, Vma, VmaKind};
 use geist_image::PAGE_SIZE;
 
 /// Names of the flags of a mapping beyond its protection.
-const FLAGS: [(u64, &str); 14] = [
+const FLAGS: [(u64, &str); 15] = [
     (vma_flags::GROWS_DOWN, "growsdown"),
     (vma_flags::LOCKED, "locked"),
     (vma_flags::LOCK_ON_FAULT, "lockonfault"),
@@ -24,6 +24,7 @@ const FLAGS: [(u64, &str); 14] = [
     (vma_flags::SEQUENTIAL, "sequential"),
     (vma_flags::RANDOM, "random"),
     (vma_flags::SEALED, "sealed"),
+    (vma_flags::MAYBE_GUARD, "maybeguard"),
 ];
 
 /// The address space of a process.

@@ -152,6 +152,7 @@ pub fn restart_prepare(
     app: u32,
     version: u64,
     files: &[uapi::RestartFile],
+    stopped: bool,
 ) -> Result<(), Refusal> {
     let mut arguments = uapi::RestartPrepare {
         dir_fd: dir.as_raw_fd(),
@@ -159,6 +160,7 @@ pub fn restart_prepare(
         version,
         files: files.as_ptr() as u64,
         file_count: files.len() as u32,
+        flags: if stopped { uapi::RESTART_STOPPED } else { 0 },
         ..Default::default()
     };
     call(device, &mut arguments)
