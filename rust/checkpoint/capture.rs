@@ -4,10 +4,10 @@
 
 use super::mm::{self, Expected};
 use super::pages::{Gathered, Wanted};
-use super::{files, micros, process, support, thread, Figures, Options};
+use super::{files, kinds, micros, support, Figures, Options};
 use crate::app::{Base, Frozen, FrozenProcess};
 use crate::error::{fail, Failure, Outcome};
-use crate::ghost::{Export, MemoryGhost, RecordWriter};
+use crate::ghost::{MemoryGhost, RecordWriter};
 use crate::sys::clock;
 use crate::sys::mm::AddressSpace;
 use crate::track::DirtySet;
@@ -148,7 +148,7 @@ fn capture(
 ) -> Result<Captured, Spoilt> {
     support::refuse_unsupported(process)?;
     let mut out = RecordWriter::new(&mut state);
-    process::ProcessState(process).export(&mut out)?;
+    kinds::export_process(process, &mut out)?;
     let mut table = files::FileTable::new();
     let ignore = subject.options.ignore_unsupported_files;
     let left_out = table.export_descriptors(process, ignore, &mut out)?;
@@ -181,7 +181,7 @@ fn capture_threads(
 ) -> Outcome {
     table.export_memfd_contents(process, &memory.shown, &mut out)?;
     for thread in process.threads.iter() {
-        thread::ThreadStateOf(thread).export(&mut out)?;
+        kinds::export_thread(thread, &mut out)?;
     }
     out.finish()?;
     Ok(())

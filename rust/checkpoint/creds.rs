@@ -2,19 +2,20 @@
 
 //! Capture of credentials.
 
+use crate::app::FrozenProcess;
 use crate::error::{fail, Outcome};
 use crate::ghost::{Export, RecordWriter};
 use crate::image::task::Creds;
 use crate::sys::process::Credentials;
-use kernel::{prelude::*, task::Task};
+use kernel::prelude::*;
 use zerocopy::IntoBytes;
 
 /// The credentials of the process, IDs in the user namespace of the caller.
-pub(super) struct CredsState<'a>(pub(super) &'a Task);
+pub(super) struct CredsState;
 
-impl Export for CredsState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        let creds = Credentials::of(self.0);
+impl Export<FrozenProcess> for CredsState {
+    fn export(process: &FrozenProcess, out: &mut RecordWriter<'_>) -> Outcome {
+        let creds = Credentials::of(&process.leader);
         let groups = creds.supplementary_groups()?;
         let Ok(count) = u32::try_from(groups.len()) else {
             fail!(E2BIG, "it is in too many groups");

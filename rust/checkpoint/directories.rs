@@ -11,11 +11,11 @@ use crate::sys::fd::{self, Directory, Place, Root};
 use kernel::prelude::*;
 
 /// The directories of the process.
-pub(super) struct DirectoryState<'a>(pub(super) &'a FrozenProcess);
+pub(super) struct DirectoryState;
 
-impl Export for DirectoryState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        let directories = fd::directories(&self.0.leader)?;
+impl Export<FrozenProcess> for DirectoryState {
+    fn export(process: &FrozenProcess, out: &mut RecordWriter<'_>) -> Outcome {
+        let directories = fd::directories(&process.leader)?;
         let working = path_of("working", &directories.working, &directories.root)?;
         let root = path_of("root", directories.root.directory(), &Root::own()?)?;
         let record = WorkingDirectory {

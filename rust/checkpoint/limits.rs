@@ -2,19 +2,19 @@
 
 //! Capture of resource limits.
 
+use crate::app::FrozenProcess;
 use crate::error::Outcome;
 use crate::ghost::{Export, RecordWriter};
 use crate::image::task::Rlimits;
-use crate::sys::process;
-use kernel::task::Task;
+use crate::sys::process as sys;
 
 /// The resource limits of the process.
-pub(super) struct LimitState<'a>(pub(super) &'a Task);
+pub(super) struct LimitState;
 
-impl Export for LimitState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
+impl Export<FrozenProcess> for LimitState {
+    fn export(process: &FrozenProcess, out: &mut RecordWriter<'_>) -> Outcome {
         out.record(&Rlimits {
-            limits: process::limits(self.0),
+            limits: sys::limits(&process.leader),
         })
     }
 }

@@ -13,6 +13,7 @@ mod creds;
 mod directories;
 mod files;
 mod held;
+mod kinds;
 mod limits;
 mod locks;
 mod memfd;

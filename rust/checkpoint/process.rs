@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Capture of what the threads of a process share, but for its files and memory.
+//! Capture of what a process is.
 
-use super::creds::CredsState;
-use super::directories::DirectoryState;
-use super::limits::LimitState;
-use super::signals::{HandlerState, PendingAndTimers};
 use crate::app::FrozenProcess;
-use crate::error::{Context, Outcome};
+use crate::error::Outcome;
 use crate::ghost::{Export, RecordWriter};
 use crate::image::task::{Process, PROCESS_NO_NEW_PRIVS, PROCESS_STOPPED, PROCESS_SUBREAPER};
 use crate::sys::{clock, process, signal};
 use kernel::prelude::*;
 
-/// The process record and everything that stands before the files.
-pub(crate) struct ProcessState<'a>(pub(crate) &'a FrozenProcess);
+/// The process itself: the first record of all.
+pub(super) struct ProcessState;
 
-impl ProcessState<'_> {
+/// A process that is looked at.
+struct Look<'a>(&'a FrozenProcess);
+
+impl Look<'_> {
     fn record(&self) -> Result<Process> {
         let identity = process::identity(&self.0.leader);
         let mut stopped = identity.stopped;
@@ -55,21 +54,10 @@ impl ProcessState<'_> {
             reserved: 0,
         })
     }
-
-    fn export_all(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        let leader = &self.0.leader;
-        out.record(&self.record()?)?;
-        CredsState(leader).export(out)?;
-        LimitState(leader).export(out)?;
-        HandlerState(leader).export(out)?;
-        PendingAndTimers(leader).export(out)?;
-        DirectoryState(self.0).export(out)
-    }
 }
 
-impl Export for ProcessState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        self.export_all(out)
-            .within(format_args!("pid {}", self.0.pid))
+impl Export<FrozenProcess> for ProcessState {
+    fn export(process: &FrozenProcess, out: &mut RecordWriter<'_>) -> Outcome {
+        out.record(&Look(process).record()?)
     }
 }

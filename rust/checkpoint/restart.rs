@@ -34,9 +34,12 @@ mod futex {
 }
 
 /// How the thread's system call goes on. Writes nothing for a call that is begun anew.
-pub(super) struct RestartState<'a>(pub(super) &'a FrozenThread);
+pub(super) struct RestartState;
 
-impl RestartState<'_> {
+/// The system call of a thread.
+struct Call<'a>(&'a FrozenThread);
+
+impl Call<'_> {
     /// Of a thread that sleeps in a call for the first time: its arguments, and the timer that
     /// it sleeps for.
     fn of_first_call(&self, entry: &Entry) -> Option<Restart> {
@@ -167,9 +170,9 @@ impl RestartState<'_> {
     }
 }
 
-impl Export for RestartState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        match self.record()? {
+impl Export<FrozenThread> for RestartState {
+    fn export(thread: &FrozenThread, out: &mut RecordWriter<'_>) -> Outcome {
+        match Call(thread).record()? {
             Some(record) => out.record(&record),
             None => Ok(()),
         }

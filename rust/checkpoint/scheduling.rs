@@ -2,20 +2,20 @@
 
 //! Capture of how a thread is scheduled.
 
+use crate::app::FrozenThread;
 use crate::error::Outcome;
 use crate::ghost::{Export, RecordWriter};
 use crate::image::thread::Scheduling;
 use crate::sys::process;
-use kernel::task::Task;
 use zerocopy::IntoBytes;
 
 /// Policy, priorities and CPUs of a thread.
-pub(super) struct SchedulingState<'a>(pub(super) &'a Task);
+pub(super) struct SchedulingState;
 
-impl Export for SchedulingState<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        let state = process::scheduling(self.0);
-        let affinity = process::affinity(self.0)?.unwrap_or_default();
+impl Export<FrozenThread> for SchedulingState {
+    fn export(thread: &FrozenThread, out: &mut RecordWriter<'_>) -> Outcome {
+        let state = process::scheduling(&thread.task);
+        let affinity = process::affinity(&thread.task)?.unwrap_or_default();
         let mask = affinity.as_slice().as_bytes();
         let record = Scheduling {
             policy: state.policy,

@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Capture of a thread.
+//! Capture of what a thread is.
 
-use super::regs::RegisterState;
-use super::restart::RestartState;
-use super::scheduling::SchedulingState;
-use super::signals::PendingState;
 use super::syscall::{RT_SIGSUSPEND, RT_SIGTIMEDWAIT};
 use crate::app::FrozenThread;
 use crate::error::{Context, Outcome};
 use crate::ghost::{Export, RecordWriter};
-use crate::image::thread::{Thread, ThreadState};
+use crate::image::thread::{Thread, ThreadState as State};
 use crate::sys::process;
 use crate::sys::regset::Entry;
 use crate::sys::signal;
 
-/// The thread record and what follows it.
-pub(crate) struct ThreadStateOf<'a>(pub(crate) &'a FrozenThread);
+/// The thread itself: the record behind which all others of the thread stand.
+pub(super) struct ThreadState;
 
-impl ThreadStateOf<'_> {
+/// A thread that is looked at.
+struct Look<'a>(&'a FrozenThread);
+
+impl Look<'_> {
     /// The blocked signals, as they are outside of a call that changes them for its own time.
     fn blocked(&self) -> Outcome<u64> {
         let masks = signal::masks(&self.0.task)?;
         if let Some(mask) = masks.restored {
             return Ok(mask);
         }
-        if self.0.state == ThreadState::Syscall {
+        if self.0.state == State::Syscall {
             match u64::try_from(Entry::of(&self.0.task).number) {
                 Ok(RT_SIGSUSPEND) => return Ok(masks.saved),
                 Ok(RT_SIGTIMEDWAIT) => return Ok(masks.real),
@@ -65,20 +64,10 @@ impl ThreadStateOf<'_> {
             stime_ns,
         })
     }
-
-    fn export_all(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        let task = &self.0.task;
-        out.record(&self.record()?)?;
-        RegisterState(task).export(out)?;
-        SchedulingState(task).export(out)?;
-        PendingState(task).export(out)?;
-        RestartState(self.0).export(out)
-    }
 }
 
-impl Export for ThreadStateOf<'_> {
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome {
-        self.export_all(out)
-            .within(format_args!("thread {}", self.0.tid))
+impl Export<FrozenThread> for ThreadState {
+    fn export(thread: &FrozenThread, out: &mut RecordWriter<'_>) -> Outcome {
+        out.record(&Look(thread).record()?)
     }
 }

@@ -12,7 +12,7 @@ mod record;
 
 pub(crate) use file::{FileReader, FileWriter, Summary};
 pub(crate) use memory::MemoryGhost;
-pub(crate) use record::{Export, RecordReader, RecordWriter};
+pub(crate) use record::{import, Export, Exporter, Import, Importer, RecordReader, RecordWriter};
 
 use crate::error::Outcome;
 

@@ -11,10 +11,34 @@ use kernel::prelude::*;
 /// Longer records than this are in no image, bytes.
 const LONGEST_RECORD: usize = 1 << 20;
 
-/// A kind of process state that can be written to any ghost.
-pub(crate) trait Export {
-    /// Writes the records of this state. May sleep.
-    fn export(&self, out: &mut RecordWriter<'_>) -> Outcome;
+/// A kind of state of an `S`, a process or a thread, that can be written to any ghost.
+pub(crate) trait Export<S> {
+    /// Writes the records of this state of `subject`. May sleep.
+    fn export(subject: &S, out: &mut RecordWriter<'_>) -> Outcome;
+}
+
+/// What [`Export::export`] of some kind is.
+pub(crate) type Exporter<S> = fn(&S, &mut RecordWriter<'_>) -> Outcome;
+
+/// A kind of record that can be read from any ghost into an `I`: what is known of an image so far.
+pub(crate) trait Import<I>: Record {
+    /// Takes this record and its tail. May sleep. `EBADMSG` where it does not fit what is known.
+    fn import(self, tail: &[u8], into: &mut I) -> Outcome;
+}
+
+/// What [`import`] of some kind of record is.
+pub(crate) type Importer<I> = fn(&RawRecord<'_>, &mut I) -> Outcome<bool>;
+
+/// Takes `record` into `into` if it is a `T`. Returns whether it is.
+// Not made part of its caller: all copies of all records at once are too much for the kernel's stack.
+#[inline(never)]
+pub(crate) fn import<I, T: Import<I>>(record: &RawRecord<'_>, into: &mut I) -> Outcome<bool> {
+    let Some(value) = record.decode::<T>() else {
+        return Ok(false);
+    };
+    let (value, tail) = value.map_err(damaged)?;
+    value.import(tail, into)?;
+    Ok(true)
 }
 
 /// Reads records from a ghost, in the order in which they were written.

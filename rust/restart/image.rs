@@ -5,16 +5,17 @@
 //! Nothing in an image is believed: numbers that later steps rely on are checked here, the rest by
 //! the system calls through which it goes.
 
+use super::kinds::{self, Found};
 use super::pages::Pages;
 use crate::error::{fail, Context, Failure, Outcome};
-use crate::ghost::{FileReader, GhostRead, RecordReader};
+use crate::ghost::FileReader;
 use crate::image::files::{FileObject, ObjectKind};
 use crate::image::mm::{AddressSpace, GuardPages, Vma, VmaKind};
 use crate::image::name::Name;
-use crate::image::record::{RawRecord, Record};
+use crate::image::record::Record;
 use crate::image::task::{IntervalTimers, Process, Rlimits};
 use crate::image::thread::{Registers, Restart, Thread, Xstate};
-use crate::image::{values, Damage, FileKind};
+use crate::image::{Damage, FileKind};
 use crate::sys::file::Directory;
 use core::mem;
 use kernel::prelude::*;
@@ -71,120 +72,6 @@ pub(super) fn damaged(damage: Damage) -> Failure {
     Failure::new(EBADMSG, format_args!("{damage}"))
 }
 
-/// The records of a `task` file, as they come.
-#[derive(Default)]
-struct Found {
-    process: Option<Process>,
-    thread: Option<Thread>,
-    registers: Option<KVVec<u8>>,
-    xstate: Option<KVVec<u8>>,
-    call: Option<Restart>,
-    timers: Option<IntervalTimers>,
-    limits: Option<Rlimits>,
-    space: Option<AddressSpace>,
-    mappings: KVVec<Mapping>,
-    guards: KVVec<GuardPages>,
-    objects: KVVec<FileObject>,
-}
-
-/// Takes a record that may stand there once only.
-fn once<T>(place: &mut Option<T>, value: T) -> Outcome {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(damaged(Damage::Value("the number of records of a kind"))),
-    }
-}
-
-fn bytes(tail: &[u8], length: u64, name: &'static str) -> Outcome<KVVec<u8>> {
-    if tail.len() as u64 != length {
-        return Err(damaged(Damage::Value(name)));
-    }
-    let mut copy = KVVec::new();
-    copy.extend_from_slice(tail, GFP_KERNEL)?;
-    Ok(copy)
-}
-
-// Each in a function of its own, which is not made part of its caller: all copies of all records at
-// once are too much for the kernel's stack.
-impl Found {
-    #[inline(never)]
-    fn read(ghost: &mut dyn GhostRead) -> Outcome<KBox<Self>> {
-        let mut found = KBox::new(Self::default(), GFP_KERNEL)?;
-        let mut records = RecordReader::new(ghost);
-        while let Some(record) = records.next()? {
-            values::check(&record).map_err(damaged)?;
-            // The other records are for the client, which acts on them with system calls.
-            let _ = single(&record, &mut found.process)?
-                || single(&record, &mut found.thread)?
-                || single(&record, &mut found.call)?
-                || single(&record, &mut found.timers)?
-                || single(&record, &mut found.limits)?
-                || single(&record, &mut found.space)?
-                || found.take_registers(&record)?
-                || found.take_mapping(&record)?
-                || found.take_object(&record)?;
-        }
-        Ok(found)
-    }
-
-    #[inline(never)]
-    fn take_registers(&mut self, record: &RawRecord<'_>) -> Outcome<bool> {
-        if let Some(value) = record.decode::<Registers>() {
-            let (value, tail) = value.map_err(damaged)?;
-            let tail = bytes(tail, value.length, Registers::NAME)?;
-            once(&mut self.registers, tail)?;
-        } else if let Some(value) = record.decode::<Xstate>() {
-            let (value, tail) = value.map_err(damaged)?;
-            once(&mut self.xstate, bytes(tail, value.length, Xstate::NAME)?)?;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    #[inline(never)]
-    fn take_mapping(&mut self, record: &RawRecord<'_>) -> Outcome<bool> {
-        if let Some(value) = record.decode::<Vma>() {
-            let (vma, tail) = value.map_err(damaged)?;
-            let Some(kind) = VmaKind::from_number(vma.kind) else {
-                return Err(damaged(Damage::Value(Vma::NAME)));
-            };
-            let mut name = KVec::new();
-            name.extend_from_slice(tail, GFP_KERNEL)?;
-            self.mappings
-                .push(Mapping { vma, kind, name }, GFP_KERNEL)?;
-        } else if let Some(value) = record.decode::<GuardPages>() {
-            self.guards.push(value.map_err(damaged)?.0, GFP_KERNEL)?;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    #[inline(never)]
-    fn take_object(&mut self, record: &RawRecord<'_>) -> Outcome<bool> {
-        let Some(value) = record.decode::<FileObject>() else {
-            return Ok(false);
-        };
-        let (object, _) = value.map_err(damaged)?;
-        if object.object == 0 || !super::insert_sorted(&mut self.objects, object, |one| one.object)?
-        {
-            return Err(damaged(Damage::Value(FileObject::NAME)));
-        }
-        Ok(true)
-    }
-}
-
-/// Takes a record that may be there once only, if this is one. Returns whether it was.
-#[inline(never)]
-fn single<T: Record>(record: &RawRecord<'_>, place: &mut Option<T>) -> Outcome<bool> {
-    let Some(value) = record.decode::<T>() else {
-        return Ok(false);
-    };
-    once(place, value.map_err(damaged)?.0)?;
-    Ok(true)
-}
-
 /// The record, which must be there.
 fn required<T>(found: Option<T>, name: &'static str) -> Outcome<T> {
     found.ok_or_else(|| damaged(Damage::Missing(name)))
@@ -196,7 +83,7 @@ impl ProcessImage {
     pub(super) fn read(directory: &Directory, app: u32, pid: u32, number: u64) -> Outcome<Self> {
         let name = Name::new(FileKind::Task, pid, number);
         let mut file = FileReader::open(directory, FileKind::Task, app, pid, number)?;
-        let found = Found::read(&mut file).within(format_args!("{name}"))?;
+        let found = kinds::read(&mut file).within(format_args!("{name}"))?;
         drop(file);
         let pages = Pages::open(directory, app, pid, number)?;
         let image = Self::assemble(pid, found, pages).within(format_args!("{name}"))?;

@@ -18,6 +18,7 @@
 mod call;
 mod check;
 mod image;
+mod kinds;
 mod memory;
 mod pages;
 mod prepare;

@@ -8,7 +8,7 @@
 use super::files::Files;
 use super::{creds, locks, process, signals};
 use crate::device::Device;
-use crate::image::Task;
+use crate::image::{Task, Thread};
 use crate::sys::shared::SharedPage;
 use crate::sys::{clone, ioctl, signal, thread};
 use anyhow::{Context as _, Result};
@@ -92,35 +92,80 @@ pub fn run(plan: &Plan<'_>, pipe: OwnedFd, page: &mut SharedPage) -> ! {
     clone::exit_now(1)
 }
 
-/// Everything that has a system call, in the one order in which nothing undoes another.
+/// What a step works on.
+struct Making<'a> {
+    plan: &'a Plan<'a>,
+    /// To the client.
+    pipe: &'a File,
+    /// What people should know.
+    notes: Vec<String>,
+}
+
+/// A kind of state that a process gives itself with system calls.
+type Step = fn(&mut Making<'_>) -> Result<()>;
+
+/// All of them, in the one order in which nothing undoes another: the mirror of the module's
+/// `checkpoint/kinds.rs` and `restart/kinds.rs`. A further kind is a further line.
+const STEPS: [Step; 14] = [
+    |making| process::session(making.plan.task, making.plan.foreground),
+    |making| process::oom_score(making.plan.task),
+    |making| descriptors(making.plan),
+    |making| directories(making.plan),
+    |making| close_others(making.plan, making.pipe),
+    |making| file_locks(making.plan),
+    |making| process::identity(making.plan.task),
+    |making| making.noting(process::scheduling(own(making.plan))),
+    |making| process::limits(making.plan.task),
+    |making| signals::handlers(making.plan.task),
+    |making| creds::restore(&making.plan.task.creds, &making.plan.task.groups),
+    |making| process::attributes(making.plan.task),
+    |making| signals::pending(making.plan.task),
+    |making| {
+        process::addresses(own(making.plan))?;
+        making.noting(process::parent_death(
+            own(making.plan),
+            making.plan.foreground,
+        ))
+    },
+];
+
+impl Making<'_> {
+    /// Keeps the note of a step.
+    fn noting(&mut self, note: Result<Option<String>>) -> Result<()> {
+        self.notes.extend(note?);
+        Ok(())
+    }
+}
+
+/// The only thread.
+fn own<'a>(plan: &Plan<'a>) -> &'a Thread {
+    &plan.task.threads[0]
+}
+
+/// Everything that has a system call.
 fn prepare(plan: &Plan<'_>, pipe: &mut File) -> Result<()> {
-    let task = plan.task;
-    let own = &task.threads[0];
-    let mut notes = Vec::new();
     signal::block_all().context("signals cannot be blocked")?;
-    process::session(task, plan.foreground)?;
-    process::oom_score(task)?;
-    descriptors(plan)?;
-    directories(plan)?;
-    close_others(plan, pipe)?;
-    locks::restore(task, |object| {
-        let mut descriptors = task.descriptors.iter();
-        let descriptor = descriptors.find(|descriptor| descriptor.object == object)?;
-        Some(thread::placed(descriptor.fd as i32))
-    })?;
-    process::identity(task)?;
-    notes.extend(process::scheduling(own)?);
-    process::limits(task)?;
-    signals::handlers(task)?;
-    creds::restore(&task.creds, &task.groups)?;
-    process::attributes(task)?;
-    signals::pending(task)?;
-    process::addresses(own)?;
-    notes.extend(process::parent_death(own, plan.foreground)?);
-    for note in notes {
+    let mut making = Making {
+        plan,
+        pipe,
+        notes: Vec::new(),
+    };
+    for step in STEPS {
+        step(&mut making)?;
+    }
+    for note in making.notes {
         writeln!(pipe, "note {note}")?;
     }
     Ok(())
+}
+
+/// Takes the locks of the process again, which has its descriptors.
+fn file_locks(plan: &Plan<'_>) -> Result<()> {
+    locks::restore(plan.task, |object| {
+        let mut descriptors = plan.task.descriptors.iter();
+        let descriptor = descriptors.find(|descriptor| descriptor.object == object)?;
+        Some(thread::placed(descriptor.fd as i32))
+    })
 }
 
 /// Puts the descriptors of the process into their places. Those of the client are gone then.
