@@ -17,6 +17,7 @@ mod ghost;
 mod image;
 #[allow(dead_code)] // Until everything that reads them is there.
 mod knobs;
+mod kunit;
 mod restart;
 mod sys;
 mod sysfs;

@@ -48,6 +48,16 @@ void geist_write_protect_end(struct mm_struct *mm)
 	raw_write_seqcount_end(&mm->write_protect_seq);
 }
 
+/* The name that PR_SET_VMA gave an anonymous mapping; anon_vma_name() is not exported. */
+static const char *name_of(struct vm_area_struct *vma)
+{
+#ifdef CONFIG_ANON_VMA_NAME
+	if (!vma->vm_file && vma->anon_name)
+		return vma->anon_name->name;
+#endif
+	return NULL;
+}
+
 void geist_vma_describe(struct vm_area_struct *vma, struct geist_vma *out)
 {
 	struct file *file = vma->vm_file;
@@ -64,7 +74,7 @@ void geist_vma_describe(struct vm_area_struct *vma, struct geist_vma *out)
 	out->regular = file && S_ISREG(file_inode(file)->i_mode);
 	out->special_name = !file && vma->vm_ops && vma->vm_ops->name ?
 			    vma->vm_ops->name(vma) : NULL;
-	out->anon_name = vma->vm_file ? NULL : anon_vma_name(vma) ? anon_vma_name(vma)->name : NULL;
+	out->anon_name = name_of(vma);
 	out->file = file;
 }
 

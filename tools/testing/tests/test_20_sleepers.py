@@ -7,6 +7,7 @@ import pty
 import signal
 import time
 
+import judge
 from context import Missed, program, state_of
 from course import asleep, elapsed_seconds
 from harness import check, read, test, wait_for
@@ -17,6 +18,8 @@ CONTINUED = ("nanosleep", "clock_nanosleep", "clock_nanosleep-realtime", "clock_
              "pselect", "futex", "futex-shared", "futex-until")
 # This begins anew with the whole time that its caller gave: allowed, if never too early.
 ANEW = ("sigtimedwait",)
+# Goes on with a call that was interrupted.
+RESTART_SYSCALL = "219"
 SIGNALLED = ("pause", "sigsuspend", "sigwaitinfo", "poll-forever", "ppoll-mask", "futex-forever")
 
 # How long they sleep; as parts of it, how old a sleep is at least when it is checkpointed, and how
@@ -145,6 +148,29 @@ def signalled(t):
             process.signal(signal.SIGUSR1)
         for mode, process in processes.items():
             check(process.result() == expected(mode), f"{mode}: {process.said()}")
+
+
+@test("sleepers equal the versions they came from", timeout=150)
+def judged(t):
+    """Restarted with --stopped, each sleeper equals its version in memory, registers, signals and
+    files; so do its restarts of restarts, three of them. Then it goes on sleeping in the same call."""
+    for modes in groups(CONTINUED + ANEW + SIGNALLED, 6):
+        processes, _ = start_all(t, modes, 1000)
+        for mode, process in processes.items():
+            before = syscall_of(process.pid).split()[0]
+            for _ in range(3):
+                version = t.checkpoint(process, "--kill")
+                process = t.restart(process, "--version", version, "--stopped")
+                judge.equal(t, process, version)
+            process.go_on()
+            wait_for(lambda pid=process.pid, call=before: asleep_in(pid) in (call, RESTART_SYSCALL), 20,
+                     f"{mode}: sleep in system call {before} (is in {syscall_of(process.pid)})")
+            process.kill()
+
+
+def asleep_in(pid):
+    """The number of the system call a process sleeps in; None while it runs."""
+    return syscall_of(pid).split()[0] if state_of(pid) == "S" else None
 
 
 def syscall_of(pid):

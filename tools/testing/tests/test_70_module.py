@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from context import DEVICE, program
-from harness import check, read, splats, test, wait_for, KernelLog
+from harness import Skipped, check, read, splats, test, wait_for, KernelLog
 from watching import (committed, locked, nothing_superfluous, number, unwatch, wait_versions,
                       watch)
 
@@ -87,6 +87,25 @@ def fifty(t):
     check("geist" not in found, f"kmemleak: {found[:2000]}")
     bad = splats(log.new_lines())
     check(not bad, f"kernel log: {bad}")
+
+
+@test("KUnit: the parts that stand alone", timeout=60, alone=True)
+def kunit(t):
+    """Where the kernel has KUnit, the module's own tests run when it is loaded: ghosts, control tree,
+    dirty set, format. All of them pass."""
+    if not os.path.exists("/sys/kernel/debug/kunit"):
+        raise Skipped("this kernel has no KUnit")
+    check(unload()[0], "the module cannot be unloaded")
+    log = KernelLog()
+    load()
+    lines = [line.strip() for line in log.new_lines()]
+    t.note("\n".join("  " + line for line in lines))
+    failed = [line for line in lines if line.startswith("not ok")]
+    check(not failed, f"{failed}")
+    passed = {match.group(1) for line in lines if (match := re.match(r"ok \d+ (\w+)$", line))}
+    for suite in ("geist_ghost", "geist_tree", "geist_dirty", "geist_format"):
+        check(suite in passed, f"{suite} did not run")
+    t.figure(f"{len(passed)} KUnit tests and suites")
 
 
 @test("unloaded during a checkpoint", timeout=120, alone=True)
