@@ -3,6 +3,15 @@
 //! geist: incremental checkpoint and restart of running applications.
 
 #![deny(unsafe_code)]
+// A panic is a BUG() here: it kills a task, with the locks that it holds.
+#![deny(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 use kernel::{miscdevice::MiscDeviceRegistration, prelude::*};
 use sys::sysfs::Folder;

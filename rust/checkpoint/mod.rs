@@ -256,7 +256,8 @@ fn take_version(app: &App, progress: &mut Progress, order: &Order<'_>) -> Outcom
         }
     }
     if let Some(signal) = order.options.kill {
-        task::send_signal(leader, signal).within(format_args!("pid {pid}"))?;
+        // The version exists; it fails only for a process that has ended by itself meanwhile.
+        let _ = task::send_signal(leader, signal);
     }
     drop(held);
     if let Some(ledger) = progress.ledger_of(order.directory) {

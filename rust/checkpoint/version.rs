@@ -45,15 +45,15 @@ pub(super) struct Failed {
 }
 
 impl Files<'_> {
-    /// Makes the file `name`. One that is there already is none of this version.
+    /// Makes the file `name`. One that is there already is none of this version. Any other error may
+    /// have come when it was made and could not be opened: it is removed with the others.
     fn create(&mut self, name: Name) -> Outcome<OpenFile> {
-        self.made.reserve(1, GFP_KERNEL)?;
-        let file = self
-            .directory
-            .create(&name)
-            .within(format_args!("{name}"))?;
         self.made.push(name, GFP_KERNEL)?;
-        Ok(file)
+        let made = self.directory.create(&name);
+        if matches!(&made, Err(error) if *error == EEXIST) {
+            self.made.pop();
+        }
+        made.within(format_args!("{name}"))
     }
 
     /// Notes a finished file.

@@ -50,7 +50,7 @@ static void circular_locks(void)
 static void sleep_in_atomic(void)
 {
 	spin_lock(&first);
-	msleep(1);
+	msleep(20);
 	spin_unlock(&first);
 }
 

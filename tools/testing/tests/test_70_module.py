@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -232,7 +233,7 @@ def ioctls(t):
     right error, no kernel report; also as a user without rights where the device is open to all."""
     process = t.start([program("statics-static"), "--out", "{dir}/result", "--rounds", "100000"])
     process.wait_ready()
-    rounds = str(t.rounds(20000, 4000))
+    rounds = str(t.rounds(20000, 5000))
     store = os.path.join(t.directory, "fuzzed")
     os.makedirs(store)
     for user in (None, 65534):
@@ -249,3 +250,38 @@ def ioctls(t):
         check(os.listdir(store) == [], f"left in the directory: {os.listdir(store)}")
     check(process.alive(), "the application ended")
     t.checkpoint(process, "--kill")
+
+
+@test("malformed ioctls, several at once", timeout=120, alone=True)
+def ioctls_at_once(t):
+    """Four programs make random calls at the same time, while they are stopped and let go, one after
+    the other is killed in the midst of it, and versions of the process that they ask for are taken."""
+    process = t.start_program("maw", "--mb", "4", "--rounds", "1000000")
+    store = os.path.join(t.directory, "fuzzed")
+    os.makedirs(store)
+    fuzzers = [t.start([program("ioctl-fuzz"), "--out", "{dir}/result", "--rounds", "1000000", "--seed",
+                        str(t.rng.getrandbits(32)), store, str(process.pid)]) for _ in range(4)]
+    for fuzz in fuzzers:
+        fuzz.wait_ready()
+    versions = 0
+    for round_number in range(t.rounds(60, 20)):
+        for fuzz in fuzzers:
+            check(fuzz.alive(), f"a call did what it should not: {fuzz.said()}")
+            fuzz.signal(signal.SIGSTOP)
+            t.random_moment(0.01)
+            fuzz.signal(signal.SIGCONT)
+        versions += t.geist("checkpoint", process.pid, "--durability", "none").code == 0
+        if round_number % 5 == 4:
+            t.rng.choice(fuzzers).kill()
+            fuzzers = [fuzz for fuzz in fuzzers if fuzz.alive()]
+            if not fuzzers:
+                break
+    for fuzz in fuzzers:
+        fuzz.kill()
+    check(versions > 0, "no version was taken meanwhile")
+    check(os.listdir(store) == [], f"left in the directory: {os.listdir(store)}")
+    check(process.alive(), "the application ended")
+    t.geist_ok("verify", process.pid)
+    t.checkpoint(process, "--kill")
+    check(unload()[0], "the module cannot be unloaded any more")
+    load()

@@ -5,11 +5,12 @@
 use crate::cli::{CheckpointArgs, Common};
 use crate::device::Device;
 use crate::output::{self, plain};
+use crate::proc::Running;
 use crate::progress;
 use crate::store::Store;
 use crate::subject::{self, Subject, Turn};
 use crate::sys::ioctl;
-use anyhow::Result;
+use anyhow::{anyhow, Result};
 use geist_image::uapi;
 use serde::Serialize;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -57,6 +58,13 @@ impl Report {
 
 /// Takes one version of a running process; of one that is watched, the next version of the watch.
 pub fn run(common: &Common, args: &CheckpointArgs) -> Result<()> {
+    // Whoever goes on to end the process must not believe that it is saved.
+    let (running, done) =
+        take(common, args).map_err(|error| anyhow!("{error:#}; no checkpoint was made"))?;
+    tell(args, &running, &done)
+}
+
+fn take(common: &Common, args: &CheckpointArgs) -> Result<(Running, uapi::Checkpoint)> {
     let running = subject::find(args.pid)?;
     let description = subject::description(args.description.as_deref())?;
     let device = Device::open(&common.device)?;
@@ -75,7 +83,11 @@ pub fn run(common: &Common, args: &CheckpointArgs) -> Result<()> {
             Ok(progress::show(sight, || call(arguments))?)
         })?,
     };
-    let report = Report::new(&done);
+    Ok((running, done))
+}
+
+fn tell(args: &CheckpointArgs, running: &Running, done: &uapi::Checkpoint) -> Result<()> {
+    let report = Report::new(done);
     if args.json {
         return output::print_json(&report);
     }
