@@ -11,8 +11,6 @@ from test_50_refusals import mounted
 
 # So many faults in a row that were survived, or never came: the end of what there is to fail.
 ENOUGH = 30
-# With few rounds, of so many allocations one.
-ONE_OF = 7
 
 
 def counted(faults, failures):
@@ -20,23 +18,23 @@ def counted(faults, failures):
     return f"{faults} allocations failed, {failures} times the call failed, else it had another way"
 
 
-@test("every allocation of a checkpoint fails once", timeout=300, alone=True)
+@test("every allocation of a checkpoint fails once", timeout=300, alone=True, long=True)
 def checkpoints(t):
     """A complete version, then an increment, with each allocation failing in turn: a whole version, or an
     error and no trace of one; the program runs on, and what was committed restarts."""
     # Not on a disk's file system, which takes itself for damaged when it gets no memory.
-    with mounted(t, "size=512m") as t.store:
+    with mounted(t, "size=1g") as t.store:
         checkpoints_in(t)
 
 
 def checkpoints_in(t):
     """The course, in a store of its own."""
-    process = t.start_program("maw", "--mb", "1", "--rounds", "1000000", "--tick-ms", "2")
+    process = t.start_program("statics-static", "--rounds", "1000000", "--tick-ms", "2")
     t.checkpoint(process)
     version, faults, failures = 2, 0, 0
     with injection(), Device(t.store, process.pid) as device:
         for flags in (FULL, 0):
-            for n in range(1, 4000, t.rounds(1, ONE_OF)):
+            for n in range(1, 4000):
                 fault = Nth(n)
                 try:
                     device.checkpoint(version, flags)
@@ -73,7 +71,7 @@ def checkpoints_in(t):
         again.kill()
 
 
-@test("every allocation of a restart fails once", timeout=300, alone=True)
+@test("every allocation of a restart fails once", timeout=300, alone=True, long=True)
 def restarts(t):
     """In the client and in the process that it makes: while the n-th allocation fails the process is
     there and whole, or there is none, and the next restart works."""
@@ -84,7 +82,7 @@ def restarts(t):
     with injection():
         for of_skeleton in (False, True):
             survived = 0
-            for n in range(1, 4000, t.rounds(1, ONE_OF)):
+            for n in range(1, 4000):
                 code, said = client_with_nth(command, n, of_skeleton)
                 if code == 0:
                     # It checks what it computes as it goes.

@@ -14,7 +14,9 @@ from device import Device, Refused
 from harness import check, read, slowness, test
 from snapshot import LIBC, PTRACE_DETACH
 from test_16_swap import swap
+from test_70_module import loaded
 
+SYS_DELETE_MODULE = 176
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
 CPU = "/sys/devices/system/cpu/cpu1/online"
@@ -71,30 +73,29 @@ def disturbances(process):
             time.sleep(numbers.uniform(0, 0.3))
 
     def unload(_):
-        # Refused as long as anything is tracked or watched.
-        subprocess.run(["rmmod", "geist"], capture_output=True, check=False)
+        LIBC.syscall(SYS_DELETE_MODULE, b"geist", os.O_NONBLOCK)
     chosen = [stop, trace, look, compact, unload]
     return [*chosen, processors] if os.path.exists(CPU) else chosen
 
 
-def versions(t, process, seconds):
+def versions(t, process, device, seconds):
     """Takes versions as fast as it goes: how many, and how many were refused, each with a sentence."""
     taken, refused, version = 0, 0, 1
     other = os.path.join(t.directory, f"other-{process.pid}")
-    with Device(t.store, process.pid) as device:
-        while os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin")):
-            version += 1
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and process.alive():
-            try:
-                device.checkpoint(version)
-                taken, version = taken + 1, version + 1
-            except Refused as reason:
-                check(str(reason).strip(), "refused without a sentence")
-                refused += 1
-            if refused % 7 == 3:
-                # A second one, into another store, by the client.
-                t.geist("checkpoint", process.pid, "--durability", "none", store=other)
+    os.mkdir(other, 0o700)
+    while os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin")):
+        version += 1
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.alive():
+        try:
+            device.checkpoint(version)
+            taken, version = taken + 1, version + 1
+        except Refused as reason:
+            check(str(reason).strip(), "refused without a sentence")
+            refused += 1
+        if refused % 7 == 3:
+            # A second one, into another store, by the client.
+            t.geist("checkpoint", process.pid, "--durability", "none", store=other)
     return taken, refused
 
 
@@ -105,11 +106,13 @@ def one_life(t, seed, seconds):
         # Refused while it has a child.
         if t.geist("checkpoint", process.pid, "--durability", "none").code == 0:
             break
+    # Open as long as somebody tries to unload the module: that must be refused.
+    device = Device(t.store, process.pid)
     helpers = [again_and_again(seed * 100 + number, once)
                for number, once in enumerate(disturbances(process))]
     killer = again_and_again(seed, lambda _: (time.sleep(seconds * 0.7), os.kill(process.pid, signal.SIGKILL)))
     try:
-        taken, refused = versions(t, process, seconds)
+        taken, refused = versions(t, process, device, seconds)
     finally:
         for helper in [*helpers, killer]:
             with contextlib.suppress(ProcessLookupError):
@@ -118,7 +121,8 @@ def one_life(t, seed, seconds):
         if os.path.exists(CPU):
             with open(CPU, "w") as file:
                 file.write("1")
-    check(os.path.exists("/dev/geist"), "the module went while it was needed")
+    check(loaded(), "the module went while it was needed")
+    device.close()
     process.kill()
     t.no_leftovers(process.pid)
     t.geist_ok("verify", process.pid)
