@@ -24,9 +24,11 @@ IN_MEMORY = ("ppoll", "select", "pselect")
 RESTART_SYSCALL = "219"
 SIGNALLED = ("pause", "sigsuspend", "sigwaitinfo", "poll-forever", "ppoll-mask", "futex-forever")
 
-# How long they sleep; as parts of it, how old a sleep is at least when it is checkpointed, and how
-# much longer than it was away it may take: less than that age, so that beginning anew shows.
-SECONDS, AGE, SLACK = 7, 0.45, 0.4
+# How long they sleep; as parts of it, how old a sleep is at least when it is checkpointed (a moment
+# between these two), and how much longer than it was away it may take: less than that age, so that
+# beginning anew shows.
+SECONDS, AGES, SLACK = 7, (0.42, 0.48), 0.4
+MOMENTS = 3
 
 
 def start_all(t, modes, seconds, stopped=False):
@@ -79,7 +81,9 @@ def timed(t, modes, continued, stopped):
     wrong, seconds = [], SECONDS
     for _ in range(4):
         processes, since = start_all(t, modes, seconds, stopped)
-        gone = away(t, processes, since, seconds * AGE, stopped=stopped)
+        age = t.rng.uniform(*AGES)
+        t.note(f"moment: {seconds * age:.2f} s of {seconds} s")
+        gone = away(t, processes, since, seconds * age, stopped=stopped)
         for mode in gone:
             wrong += verdict(t, processes[mode], mode, seconds, gone[mode], continued)
         modes = [mode for mode in modes if mode not in gone]
@@ -113,18 +117,20 @@ def groups(modes, size):
     return [modes[i:i + size] for i in range(0, len(modes), size)]
 
 
-@test("sleeps with a timeout continue", timeout=150)
+@test("sleeps with a timeout continue", timeout=300)
 def continued_sleeps(t):
     """nanosleep, clock_nanosleep, poll, ppoll, select, pselect and futex with a timeout: value and errno as in an
     undisturbed run, never too early, and only as much longer as the process was away."""
-    for modes in groups(CONTINUED, 5):
-        timed(t, modes, True, False)
+    for _ in range(MOMENTS):
+        for modes in groups(CONTINUED, 5):
+            timed(t, modes, True, False)
 
 
 @test("a wait that begins anew ends as always", timeout=120)
 def other_sleeps(t):
     """sigtimedwait, which has no other way, ends with its timeout's result, not too early."""
-    timed(t, ANEW, False, False)
+    for _ in range(MOMENTS):
+        timed(t, ANEW, False, False)
 
 
 @test("stopped while asleep", timeout=150)
@@ -205,9 +211,16 @@ def locks(t):
 def terminal(t):
     """A process that reads from a terminal is restarted on the same terminal and reads the line
     that is typed then."""
+    for _ in range(MOMENTS):
+        read_of_terminal(t)
+
+
+def read_of_terminal(t):
+    """Once, at a random moment."""
     master, slave = pty.openpty()
     process = t.start([program("sleeper"), "--out", "{dir}/result", "tty"], stdin=os.ttyname(slave))
     asleep(process)
+    t.random_moment(0.3)
     processes = {"tty": process}
     away(t, processes)
     asleep(processes["tty"])
