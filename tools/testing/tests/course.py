@@ -2,6 +2,7 @@
 """The common course of a test: an undisturbed run, then runs that are checkpointed at random
 moments, killed and restarted, and must end with the same result."""
 
+import contextlib
 import os
 import re
 import time
@@ -12,14 +13,66 @@ from harness import check, read, wait_for
 from context import Missed, state_of
 
 
-def killed_and_restarted(t, argv, wanted, span, *flags, result="result", begun=None):
+CGROUPS = "/sys/fs/cgroup"
+ATTEMPTS = 8
+HURRIED = 3     # from this attempt on, a program is slowed from its start
+
+
+@contextlib.contextmanager
+def slowed(process):
+    """Lets a process have a twentieth of a CPU: it runs as ever, but whoever wants a moment of it
+    is not outrun, however slow the machine. What is restarted from it runs at full speed."""
+    with open(f"{CGROUPS}/cgroup.subtree_control", "w") as file:
+        file.write("+cpu")
+    group = f"{CGROUPS}/geist-test-{process.pid}"
+    os.mkdir(group)
+    try:
+        with open(f"{group}/cpu.max", "w") as file:
+            file.write("1000 20000")
+        move(process, group)
+        yield
+    finally:
+        move(process, CGROUPS)
+        wait_for(lambda: removed(group), 20, f"end of {group}")
+
+
+def move(process, group):
+    """Puts a process into a control group, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError), open(f"{group}/cgroup.procs", "w") as file:
+        file.write(str(process.pid))
+
+
+def removed(group):
+    """Whether a control group could be removed: it lives on for a moment after its last process."""
+    try:
+        os.rmdir(group)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def at_a_moment(t, argv, span, begun=None, attempt=0):
+    """A process that runs since a random moment within span seconds. Without begun the program is
+    one that waits at its end until it is released; others are slowed down from that moment on, and
+    earlier where one had already ended."""
+    with contextlib.ExitStack() as stack:
+        process = t.start(argv)
+        if begun and attempt >= HURRIED:
+            stack.enter_context(slowed(process))
+        (begun or default_begun)(process)
+        t.random_moment(span / 3 ** attempt)
+        if begun and attempt < HURRIED:
+            stack.enter_context(slowed(process))
+        yield process
+
+
+def killed_and_restarted(t, argv, wanted, span, *flags, result="result", begun=None, attempt=0):
     """Checkpoints with --kill at a random moment within span seconds, restarts, compares, before
     the first instruction and at the end; False when the program had ended before."""
-    process = t.start(argv)
-    (begun or default_begun)(process)
-    t.random_moment(span)
     try:
-        version = t.checkpoint(process, "--kill", *flags)
+        with at_a_moment(t, argv, span, begun, attempt) as process:
+            version = t.checkpoint(process, "--kill", *flags)
     except Missed:
         return False
     again = t.restart(process, "--version", version, "--stopped")
@@ -30,17 +83,16 @@ def killed_and_restarted(t, argv, wanted, span, *flags, result="result", begun=N
     return True
 
 
-def compared(t, argv, wanted, span, *flags, result="result", begun=None):
+def compared(t, argv, wanted, span, *flags, result="result", begun=None, attempt=0):
     """Stops the process, compares all of it before the checkpoint, after it, and restarted.
     Descriptors that the flags leave out are not compared afterwards. False when the program had
     ended before."""
-    process = t.start(argv)
-    (begun or default_begun)(process)
-    t.random_moment(span)
     try:
-        before = snapshot.stop_and_look(process)
+        with at_a_moment(t, argv, span, begun, attempt) as process:
+            process.stop()
     except Missed:
         return False
+    before = snapshot.snapshot(process.pid)
     version = t.checkpoint(process, *flags)
     check(state_of(process.pid) == "T", f"the checkpoint let it out of its stop: "
                                         f"{state_of(process.pid)}")
@@ -67,28 +119,26 @@ def disturbed(t, argv, times, *flags, span_of=0.4, result="result", begun=None):
     """The whole course for a command; {dir} in it stands for the directory of the run. The flags
     are for the client's checkpoint."""
     wanted, seconds = t.undisturbed(argv, result)
-    span = seconds * span_of
-    done = 0
-    for number in range(times + 4):
-        if done < times:
-            some = killed_and_restarted(t, argv, wanted, span, *flags, result=result, begun=begun)
-            done += some
-            # The client may be slow: be earlier the next time.
-            span = span if some else span / 3
-            t.note(f"run {number}: {'done' if some else 'missed'}")
-    check(done == times, f"only {done} of {times} moments fell into the run")
-    done = False
-    for number in range(4):
-        done = done or compared(t, argv, wanted, span / 3 ** number, *flags, result=result,
-                                begun=begun)
-    check(done, "no moment to compare fell into the run")
+    more = {"result": result, "begun": begun}
+    for _ in range(times):
+        repeated(lambda attempt: killed_and_restarted(t, argv, wanted, seconds * span_of, *flags,
+                                                      attempt=attempt, **more))
+    repeated(lambda attempt: compared(t, argv, wanted, seconds * span_of, *flags, attempt=attempt,
+                                      **more))
+
+
+def repeated(run):
+    """Does run(attempt) until it gives True: until a moment fell into the program's run."""
+    check(any(run(attempt) for attempt in range(ATTEMPTS)),
+          f"it had ended before its checkpoint in {ATTEMPTS} attempts")
 
 
 def written(name, size):
     """A sign that a program has begun: a file of at least this size."""
     def begun(process):
         def there():
-            check(process.alive(), f"it ended: {process.said()}")
+            if not process.alive():
+                raise Missed(f"it ended: {process.said()}")
             path = process.path(name)
             return os.path.exists(path) and os.path.getsize(path) >= size
         wait_for(there, 60, f"{size} bytes of {name}")
