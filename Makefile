@@ -35,6 +35,9 @@ check-debug: ## run the guest tests on the debug kernel, whose build takes 10 mi
 bench: ## measure geist against criu in a virtual machine; figures in build/bench.txt and .json (half an hour)
 	@scripts/bench
 
+fuzz: ## feed arbitrary bytes to the readers of the file formats (10 minutes; SECONDS: another time)
+	@scripts/fuzz $(SECONDS)
+
 soak: ## the long run: 50,000 versions on both kernels, 300 power cuts (many hours)
 	@scripts/soak
 
@@ -88,5 +91,5 @@ clean: ## remove what was built in the checkout
 distclean: clean ## remove the cache, too: toolchain, kernels, guest
 	@scripts/clean-cache
 
-.PHONY: help demo check check-long check-debug stress bench soak lint format module module-debug client tests ship toolchain kernel debug-kernel guest \
+.PHONY: help demo check check-long check-debug stress bench fuzz soak lint format module module-debug client tests ship toolchain kernel debug-kernel guest \
 	running install uninstall clean distclean

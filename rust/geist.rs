@@ -6,6 +6,7 @@
 // A panic is a BUG() here: it kills a task, with the locks that it holds.
 #![deny(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::todo,
     clippy::unimplemented,
@@ -59,6 +60,7 @@ impl kernel::InPlaceModule for Geist {
                 sys::symbols::resolve()?;
                 sys::watch::init();
                 knobs::KNOBS.init()?;
+                restart::generation::renew();
             },
             folder: sysfs::open()?,
             apps: app::Apps::init(folder)?,

@@ -45,6 +45,14 @@ impl Knob {
     }
 }
 
+/// Values of the knob `memory_charge`.
+pub(crate) mod charge {
+    /// The application, which stays frozen until enough is written.
+    pub(crate) const APPLICATION: u64 = 0;
+    /// The system: they are copied before the application runs on.
+    pub(crate) const SYSTEM: u64 = 1;
+}
+
 /// All knobs.
 pub(crate) struct Knobs {
     /// Interval of a watch, milliseconds.
@@ -59,6 +67,9 @@ pub(crate) struct Knobs {
     pub(crate) seed_layout_rule: Knob,
     /// Bytes of memory that captured pages may hold together; 0: any number.
     pub(crate) memory_limit: Knob,
+    /// Who pays for captured pages that do not fit into the control group of their process: one of
+    /// [`charge`].
+    pub(crate) memory_charge: Knob,
     /// 1: every increment looks at all pages, and complains about one that tracking missed.
     pub(crate) paranoid: Knob,
 }
@@ -74,6 +85,7 @@ pub(crate) static KNOBS: Knobs = Knobs {
     full_every: Knob::new(0, 0..=u32::MAX as u64 - 1),
     seed_layout_rule: Knob::new(0, 0..=1),
     memory_limit: Knob::new(0, 0..=u64::MAX),
+    memory_charge: Knob::new(charge::APPLICATION, charge::APPLICATION..=charge::SYSTEM),
     paranoid: Knob::new(0, 0..=1),
 };
 
@@ -111,6 +123,11 @@ impl Knobs {
     /// Bytes of memory that captured pages may hold together, if that is limited.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
         Some(self.memory_limit.get()).filter(|limit| *limit != 0)
+    }
+
+    /// Whether captured pages for whose copies a process has no room are copied by the module.
+    pub(crate) fn system_pays(&self) -> bool {
+        self.memory_charge.get() == charge::SYSTEM
     }
 
     /// Whether every increment looks at all pages.

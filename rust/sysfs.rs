@@ -3,16 +3,10 @@
 //! `/sys/kernel/geist`: the knobs (see `Documentation/ABI/testing/sysfs-kernel-geist`).
 
 use crate::knobs::{Knob, KNOBS};
-use crate::sys::sysfs::{may_log, number, Content, File, Folder, WRITABLE};
-use crate::uapi;
+use crate::restart::generation;
+use crate::sys::sysfs::{may_log, number, Content, File, Folder, Page, READ_ONLY, WRITABLE};
 use core::fmt::Write;
 use kernel::{prelude::*, sync::Arc};
-
-/// What the durabilities are called.
-const DURABILITIES: [(u32, &str); 2] = [
-    (uapi::DURABILITY_NONE, "none"),
-    (uapi::DURABILITY_DATA, "data"),
-];
 
 /// What `/sys/kernel/geist` shows.
 pub(crate) struct Knobs;
@@ -33,20 +27,33 @@ macro_rules! knob {
     };
 }
 
+macro_rules! named {
+    ($name:literal, $named:ident) => {
+        File {
+            name: $name,
+            mode: WRITABLE,
+            show: |_, page| $named.show(page),
+            store: |_, text| $named.set($name, text),
+        }
+    };
+}
+
 impl Content for Knobs {
     const FILES: &'static [File<Self>] = &[
         knob!(c"interval_ms", interval_ms),
         knob!(c"keep", keep),
-        File {
-            name: c"durability",
-            mode: WRITABLE,
-            show: |_, page| page.write_str(durability()),
-            store: |_, text| set_durability(text),
-        },
+        named!(c"durability", DURABILITY),
         knob!(c"full_every", full_every),
         knob!(c"seed_layout_rule", seed_layout_rule),
         knob!(c"memory_limit", memory_limit),
+        named!(c"memory_charge", CHARGE),
         knob!(c"paranoid", paranoid),
+        File {
+            name: c"generation",
+            mode: READ_ONLY,
+            show: |_, page| write!(page, "{:016x}", generation::current()),
+            store: File::refuse,
+        },
     ];
 }
 
@@ -63,21 +70,40 @@ fn set(knob: &Knob, name: &CStr, text: &str) -> Result {
     set
 }
 
-fn durability() -> &'static str {
-    let known = DURABILITIES
-        .iter()
-        .find(|(durability, _)| u64::from(*durability) == KNOBS.durability.get());
-    known.map_or("?", |(_, name)| name)
+/// A knob whose values have names, in the order of their numbers from 0.
+struct Named {
+    knob: &'static Knob,
+    names: [&'static str; 2],
 }
 
-fn set_durability(text: &str) -> Result {
-    match DURABILITIES.iter().find(|(_, name)| *name == text) {
-        Some((durability, _)) => KNOBS.durability.set(u64::from(*durability)),
-        None => {
-            if may_log() {
-                pr_warn!("durability takes none or data, nothing else\n");
+/// See `uapi::DURABILITY_NONE` and `uapi::DURABILITY_DATA`.
+static DURABILITY: Named = Named {
+    knob: &KNOBS.durability,
+    names: ["none", "data"],
+};
+
+/// See `knobs::charge`.
+static CHARGE: Named = Named {
+    knob: &KNOBS.memory_charge,
+    names: ["application", "system"],
+};
+
+impl Named {
+    fn show(&self, page: &mut Page<'_>) -> core::fmt::Result {
+        page.write_str(self.names.get(self.knob.get() as usize).unwrap_or(&"?"))
+    }
+
+    fn set(&self, name: &CStr, text: &str) -> Result {
+        match (0..).zip(self.names).find(|(_, name)| *name == text) {
+            Some((value, _)) => self.knob.set(value),
+            None => {
+                if may_log() {
+                    let [first, second] = self.names;
+                    let name = name.to_str().unwrap_or("?");
+                    pr_warn!("{name} takes {first} or {second}, nothing else\n");
+                }
+                Err(EINVAL)
             }
-            Err(EINVAL)
         }
     }
 }

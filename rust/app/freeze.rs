@@ -11,7 +11,7 @@ use crate::checkpoint::syscall;
 use crate::error::{fail, Failure, Outcome};
 use crate::image::thread::ThreadState;
 use crate::sys::park::{Gate, ParkedThread};
-use crate::sys::task::{self, SleepState};
+use crate::sys::task::{self, Place, SleepState};
 use kernel::{
     prelude::*,
     sync::{aref::ARef, Arc},
@@ -210,6 +210,9 @@ fn same(one: &ARef<Task>, other: &ARef<Task>) -> bool {
     one.as_ptr() == other.as_ptr()
 }
 
+/// Where a process waits for its `vfork()` child.
+const VFORK: &str = "kernel_clone";
+
 /// The words for a thread that could not be stilled in time.
 fn not_still(pid: u32, tid: u32, busy: Busy) -> Failure {
     match busy {
@@ -224,10 +227,18 @@ fn not_still(pid: u32, tid: u32, busy: Busy) -> Failure {
                 syscall::Name(number)
             ),
         ),
-        Busy::Uninterruptible => Failure::new(
-            ETIMEDOUT,
-            format_args!("pid {pid}: thread {tid} waits for a device or for a lock and cannot be stilled; try again, or give it more time"),
-        ),
+        Busy::Uninterruptible => {
+            let place = task::find(tid as i32).map(|task| Place::of(&task));
+            let place = place.as_ref().map_or("", |place| place.name());
+            let what = match place {
+                VFORK => "its vfork() child",
+                _ => "a device or for a lock",
+            };
+            Failure::new(
+                ETIMEDOUT,
+                format_args!("pid {pid}: thread {tid} waits for {what} (in {place}) and cannot be stilled; try again, or give it more time"),
+            )
+        }
         Busy::Exiting => Failure::new(
             ETIMEDOUT,
             format_args!("pid {pid}: thread {tid} is exiting; try again"),

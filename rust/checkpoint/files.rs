@@ -134,15 +134,16 @@ impl FileTable {
         if let Some((object, _)) = self.known.get(&key) {
             return Ok(*object);
         }
-        if let Some(pipe) = file.pipe() {
+        let pipe = file.pipe();
+        if let Some(pipe) = &pipe {
             if self.pipes.is_none() {
                 self.pipes = Some(Pipes::of(process)?);
             }
             if let Some(pipes) = &self.pipes {
-                pipes.refuse_others(&file, &pipe)?;
+                pipes.refuse_others(&file, pipe)?;
             }
         }
-        let object = Object::of_description(&file, self.root()?)?;
+        let object = Object::of_description(&file, pipe, self.root()?)?;
         if matches!(object.kind, ObjectKind::Memfd | ObjectKind::SharedAnonymous)
             && self.known.get(&Key::Memory(file.inode())).is_some()
         {

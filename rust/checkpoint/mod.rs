@@ -195,7 +195,8 @@ fn take_version(app: &App, progress: &mut Progress, order: &Order<'_>) -> Outcom
     if order.options.stop {
         task::send_signal(leader, task::SIGSTOP).within(format_args!("pid {pid}"))?;
     }
-    let mut held = Held::new(&app.stats, frozen, freezing, order.options.kill.is_some());
+    let to_the_end = order.options.kill.is_some();
+    let mut held = Held::new(&app.stats, &space, frozen, freezing, to_the_end);
     held.left(captured.memory.pages.len() + captured.memory.shared.len());
     figures.left_out = captured.left_out;
     drop(space);
@@ -214,6 +215,7 @@ fn take_version(app: &App, progress: &mut Progress, order: &Order<'_>) -> Outcom
     let writing = Instant::now();
     let shared_files = core::mem::take(&mut memory.shared_files);
     let mut settled = settle::settle(pid, memory, base, order.version)?;
+    held.relieve(&mut settled.pages);
     held.left(settled.pages.len());
     figures.parent = settled.parent;
     let lost = core::mem::take(&mut settled.lost);

@@ -6,7 +6,7 @@ use super::text::Text;
 use super::unsupported::refuse_pathless;
 use crate::error::{fail, Context, Outcome};
 use crate::image::files::{FileObject, ObjectKind, OBJECT_UNCHANGED};
-use crate::sys::fd::{FileRef, Place, Root, Stat};
+use crate::sys::fd::{FileRef, Pipe, Place, Root, Stat};
 use crate::sys::lock;
 use kernel::{bindings, prelude::*};
 
@@ -69,10 +69,13 @@ impl Object {
         Self { kind, record, tail }
     }
 
-    /// Of a file that a descriptor shows. Fails with `EOPNOTSUPP` and what it is, where geist
-    /// cannot checkpoint it: `a TCP socket`. May sleep.
-    pub(super) fn of_description(file: &FileRef, root: &Root) -> Outcome<Self> {
-        let object = Self::of(file, root)?;
+    /// Of a file that a descriptor shows, which is `pipe` if it is one. Fails with `EOPNOTSUPP` and
+    /// what it is, where geist cannot checkpoint it: `a TCP socket`. May sleep.
+    pub(super) fn of_description(file: &FileRef, pipe: Option<Pipe>, root: &Root) -> Outcome<Self> {
+        let object = match pipe {
+            Some(pipe) => Self::of_pipe(file, &pipe)?,
+            None => Self::of(file, root)?,
+        };
         let shown = || file.shown_path();
         if file.sends_signals() {
             fail!(
@@ -87,15 +90,16 @@ impl Object {
         Ok(object)
     }
 
-    /// Of a file, whoever has it. As [`Self::of_description`].
+    fn of_pipe(file: &FileRef, pipe: &Pipe) -> Outcome<Self> {
+        let mut object = Self::new(file, ObjectKind::Pipe, &file.stat()?, KVVec::new());
+        object.record.size = pipe.capacity;
+        Ok(object)
+    }
+
+    /// Of a file that is no pipe, whoever has it. As [`Self::of_description`].
     pub(super) fn of(file: &FileRef, root: &Root) -> Outcome<Self> {
         if file.is_internal_shmem() {
             return Self::of_shmem(file);
-        }
-        if let Some(pipe) = file.pipe() {
-            let mut object = Self::new(file, ObjectKind::Pipe, &file.stat()?, KVVec::new());
-            object.record.size = pipe.capacity;
-            return Ok(object);
         }
         refuse_pathless(file)?;
         let tail = path_of(file, root)?;

@@ -45,9 +45,14 @@ pub(super) struct Failed {
 }
 
 impl Files<'_> {
-    /// Makes the file `name`. One that is there already is none of this version. Any other error may
-    /// have come when it was made and could not be opened: it is removed with the others.
+    /// Makes the file `name`. One that is there already is none of this version, whatever error
+    /// comes. Where there was none, an error may have come when it was made and could not be opened:
+    /// it is removed with the others.
     fn create(&mut self, name: Name) -> Outcome<OpenFile> {
+        let free = self.directory.is_free(&name);
+        if !free.within(format_args!("{name}"))? {
+            return Err(EEXIST).within(format_args!("{name}"));
+        }
         self.made.push(name, GFP_KERNEL)?;
         let made = self.directory.create(&name);
         if matches!(&made, Err(error) if *error == EEXIST) {

@@ -103,7 +103,8 @@ pub(crate) fn directory(fd: i32) -> Outcome<Directory> {
 }
 
 /// Reads the structure at `address`, runs `call` on it, and writes it back, or the sentence of the
-/// failure.
+/// failure. Whether it can be written back is tried before the call: nothing is done for a caller
+/// that could not be told.
 ///
 /// The structure begins with its size. It may be shorter than `T` (an older program, at least
 /// `smallest` bytes), or longer (a newer one) when the rest is zero.
@@ -124,19 +125,19 @@ fn serve<T: uapi::Call>(
     let known = size.min(core::mem::size_of::<T>());
     let mut args = T::new_zeroed();
     let mut reader = UserSlice::new(user, size).reader();
-    reader.read_slice(&mut args.as_mut_bytes()[..known])?;
+    reader.read_slice(args.as_mut_bytes().get_mut(..known).ok_or(EINVAL)?)?;
     let mut rest = KVec::new();
     reader.read_all(&mut rest, GFP_KERNEL)?;
     if rest.iter().any(|byte| *byte != 0) {
         return Err(E2BIG);
     }
+    let answer = |args: &T| {
+        let bytes = args.as_bytes().get(..known).ok_or(EINVAL)?;
+        UserSlice::new(user, known).writer().write_slice(bytes)
+    };
+    answer(&args)?;
     match call(&mut args) {
-        Ok(()) => {
-            UserSlice::new(user, known)
-                .writer()
-                .write_slice(&args.as_bytes()[..known])?;
-            Ok(0)
-        }
+        Ok(()) => answer(&args).map(|()| 0),
         Err(failure) => {
             tell(args.message(), &failure);
             Err(failure.errno)
@@ -150,7 +151,7 @@ fn tell((address, length): (u64, u32), failure: &Failure) {
         return;
     };
     let sentence = failure.sentence();
-    let sentence = &sentence[..sentence.len().min(room)];
+    let sentence = sentence.get(..room).unwrap_or(sentence);
     let mut writer =
         UserSlice::new(UserPtr::from_addr(address as usize), sentence.len() + 1).writer();
     // The errno is all that a caller with a bad buffer gets.

@@ -156,14 +156,14 @@ impl FileReader {
 
     /// The whole body.
     pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[self.body.clone()]
+        self.bytes.get(self.body.clone()).unwrap_or(&[])
     }
 }
 
 impl GhostRead for FileReader {
     fn read(&mut self, bytes: &mut [u8]) -> Outcome {
-        let rest = &self.bytes[self.position..self.body.end];
-        let Some(source) = rest.get(..bytes.len()) else {
+        let rest = self.bytes.get(self.position..self.body.end);
+        let Some(source) = rest.and_then(|rest| rest.get(..bytes.len())) else {
             fail!(ENODATA, "the file ends too early");
         };
         bytes.copy_from_slice(source);

@@ -129,9 +129,8 @@ impl<'a> RecordWriter<'a> {
         if !tail.is_empty() {
             self.ghost.write(tail)?;
         }
-        let padding = padding(length);
-        if padding != 0 {
-            self.ghost.write(&[0; RECORD_ALIGN][..padding])?;
+        if let Some(zeros @ [_, ..]) = [0; RECORD_ALIGN].get(..padding(length)) {
+            self.ghost.write(zeros)?;
         }
         self.records += 1;
         Ok(())

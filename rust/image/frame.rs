@@ -101,8 +101,7 @@ impl FileHeader {
     }
 
     fn computed_crc(&self, crc32c: Crc32c) -> u32 {
-        let bytes = self.as_bytes();
-        crc32c(CRC_START, &bytes[..bytes.len() - 4])
+        crc32c(CRC_START, super::all_but_crc(self.as_bytes()))
     }
 
     /// Reads the header at the start of `bytes` and checks that it is the one wanted.
@@ -176,13 +175,8 @@ pub fn body(
     crc32c: Crc32c,
 ) -> Result<&[u8], Damage> {
     FileHeader::read(bytes, kind, app, pid, version, crc32c)?;
-    let rest = &bytes[FileHeader::SIZE..];
-    let split = rest
-        .len()
-        .checked_sub(Trailer::SIZE)
-        .ok_or(Damage::Truncated)?;
-    let (body, trailer) = rest.split_at(split);
-    let trailer = Trailer::read_from_bytes(trailer).map_err(|_| Damage::Truncated)?;
+    let rest = bytes.get(FileHeader::SIZE..).ok_or(Damage::Truncated)?;
+    let (body, trailer) = Trailer::read_from_suffix(rest).map_err(|_| Damage::Truncated)?;
     if trailer.magic != TRAILER_MAGIC || trailer.length != body.len() as u64 {
         return Err(Damage::Truncated);
     }

@@ -42,6 +42,13 @@ pub type Crc32c = fn(crc: u32, bytes: &[u8]) -> u32;
 /// The value a running CRC32C starts with.
 pub const CRC_START: u32 = !0;
 
+/// What a checksum covers that is the last field of a structure with these bytes.
+fn all_but_crc(structure: &[u8]) -> &[u8] {
+    structure
+        .split_last_chunk::<4>()
+        .map_or(&[], |(covered, _)| covered)
+}
+
 /// Why bytes are no valid image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {

@@ -45,12 +45,13 @@ impl Name {
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or("")
+        let bytes = self.bytes.get(..self.length).unwrap_or(&[]);
+        core::str::from_utf8(bytes).unwrap_or("")
     }
 
     /// The name with a final zero byte.
     pub fn as_bytes_with_nul(&self) -> &[u8] {
-        &self.bytes[..self.length + 1]
+        self.bytes.get(..=self.length).unwrap_or(&[0])
     }
 }
 
@@ -60,7 +61,8 @@ impl Write for Name {
         if end >= NAME_MAX {
             return Err(fmt::Error);
         }
-        self.bytes[self.length..end].copy_from_slice(text.as_bytes());
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }

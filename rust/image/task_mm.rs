@@ -82,8 +82,7 @@ impl Index {
     }
 
     fn computed_crc(&self, crc32c: Crc32c) -> u32 {
-        let bytes = self.as_bytes();
-        crc32c(CRC_START, &bytes[..bytes.len() - 4])
+        crc32c(CRC_START, super::all_but_crc(self.as_bytes()))
     }
 
     /// Checks the index that was read as number `block`, with `pages` pages before it, the last of
@@ -107,14 +106,15 @@ impl Index {
             .iter()
             .position(|entry| entry.address == 0)
             .unwrap_or(INDEX_ENTRIES);
+        let (listed, behind) = self.entries.split_at(count);
         let mut last = last_address;
-        for entry in &self.entries[..count] {
+        for entry in listed {
             if entry.address <= last || entry.address % PAGE_SIZE as u64 != 0 {
                 return Err(Damage::Value("an address"));
             }
             last = entry.address;
         }
-        let Some((end, rest)) = self.entries[count..].split_first() else {
+        let Some((end, rest)) = behind.split_first() else {
             return Ok((count, false));
         };
         if end.value != pages + count as u64 {

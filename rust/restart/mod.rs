@@ -17,6 +17,7 @@
 
 mod call;
 mod check;
+pub(crate) mod generation;
 mod image;
 mod kinds;
 mod memory;

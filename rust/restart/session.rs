@@ -5,7 +5,7 @@
 use super::image::ProcessImage;
 use super::track::{track, Origin};
 use super::work::Join;
-use super::{registers, thread};
+use super::{generation, registers, thread};
 use crate::error::{fail, Context, Failure, Outcome};
 use crate::sys::file::OpenFile;
 use crate::sys::latch::Latch;
@@ -376,6 +376,7 @@ impl Restart {
             wait_for_sleep(task).within(format_args!("pid {}", image.pid))?;
             registers::set(image, task).within(format_args!("pid {}", image.pid))?;
         }
+        generation::renew();
         for seat in progress.seats.iter_mut() {
             seat.phase = Phase::Released;
         }

@@ -43,7 +43,12 @@ impl Directory {
     }
 
     fn open_with(&self, name: &Name, flags: u32) -> Result<OpenFile> {
-        let flags = flags | bindings::O_NOFOLLOW | bindings::O_LARGEFILE | bindings::O_CLOEXEC;
+        // A named pipe in its place is not waited for.
+        let flags = flags
+            | bindings::O_NOFOLLOW
+            | bindings::O_NONBLOCK
+            | bindings::O_LARGEFILE
+            | bindings::O_CLOEXEC;
         // SAFETY: the path is that of an open file, the name is a C string.
         let file = from_err_ptr(unsafe {
             bindings::file_open_root(
@@ -59,6 +64,16 @@ impl Directory {
             return Err(EINVAL);
         }
         Ok(file)
+    }
+
+    /// Whether nothing has this name, not even a link. `EACCES`, `EIO`, `ENOMEM`.
+    pub(crate) fn is_free(&self, name: &Name) -> Result<bool> {
+        // SAFETY: the file is an open directory, the name is a C string.
+        let found = unsafe {
+            helpers::geist_dir_has(self.file.as_ptr(), name.as_bytes_with_nul().as_ptr().cast())
+        };
+        to_result(found.min(0))?;
+        Ok(found == 0)
     }
 
     /// Creates a file for writing, mode 0600. `EEXIST` when it is there already.

@@ -13,6 +13,12 @@ pub(crate) fn kernel_release() -> [u8; 64] {
     release
 }
 
+/// A random number, of the quality that keys have.
+pub(crate) fn random() -> u64 {
+    // SAFETY: it may be called from everywhere.
+    unsafe { bindings::get_random_u64() }
+}
+
 /// Bytes of main memory.
 pub(crate) fn ram_bytes() -> u64 {
     let mut info = bindings::sysinfo::default();

@@ -3,7 +3,7 @@
 //! Looking at the pages of a locked address space, without changing anything.
 
 use super::helpers;
-use super::mm::{Locked, Mapping};
+use super::mm::{AddressSpace, Locked, Mapping};
 use super::page::HeldPage;
 use super::selection::HUGE_PAGES;
 use crate::image::PAGE_SIZE;
@@ -21,6 +21,15 @@ pub(crate) trait Look {
 
     /// A page that is not the file's, and its content; `None`: it is in swap or under migration. Must not sleep.
     fn page(&mut self, address: u64, content: Option<&[u8; PAGE_SIZE]>);
+}
+
+impl AddressSpace {
+    /// Bytes that its control groups (`memory.max`, of all levels) let it have beside what it has.
+    pub(crate) fn room(&self) -> u64 {
+        // SAFETY: the address space is valid.
+        let pages = unsafe { helpers::geist_mm_room(self.raw()) };
+        (pages as u64).saturating_mul(PAGE_SIZE as u64)
+    }
 }
 
 impl Locked<'_> {

@@ -86,6 +86,28 @@ pub(crate) fn may_access(task: &Task) -> bool {
     unsafe { helpers::geist_ptrace_may_access(task.as_ptr()) }
 }
 
+/// The name of a function of the kernel.
+pub(crate) struct Place([u8; 64]);
+
+impl Place {
+    /// The one that `task` waits in, past the scheduler (what `/proc/<pid>/wchan` shows).
+    pub(crate) fn of(task: &Task) -> Self {
+        let mut name = [0; 64];
+        // SAFETY: the task is valid, and the buffer has room for what the helper writes at most.
+        unsafe {
+            helpers::geist_task_place(task.as_ptr(), name.as_mut_ptr().cast(), name.len());
+        }
+        Self(name)
+    }
+
+    /// The name; empty where there is none.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.0.split(|byte| *byte == 0).next();
+        name.and_then(|name| core::str::from_utf8(name).ok())
+            .unwrap_or("")
+    }
+}
+
 /// The ID of `task` in the pid namespace of the caller.
 pub(crate) fn id_of(task: &Task) -> u32 {
     // SAFETY: the task is valid.

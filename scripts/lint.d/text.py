@@ -9,6 +9,7 @@ from urllib.parse import urlparse
 LONGEST = 600
 # Made by programs, or by others.
 NOT_OURS = ("LICENSE", "Cargo.lock")
+CORPUS = "tools/testing/fuzz/corpus/"
 UNFINISHED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b")
 ADDRESS = re.compile(r"\bhttps?://(?!(www\.)?(kernel|docs\.kernel|example)\.(org|com)\b)", re.IGNORECASE)
 HOME = re.compile(r"(?<![\w$}])/(home/\w|root/\.|Users/\w)")
@@ -43,7 +44,8 @@ def problems(path):
             yield f"{where}: blanks at the end of the line"
 
 
-names = [name for name in sys.stdin.read().split("\n") if name and os.path.basename(name) not in NOT_OURS]
+names = [name for name in sys.stdin.read().split("\n") if name and os.path.basename(name) not in NOT_OURS
+         and not name.startswith(CORPUS)]
 found = [problem for name in names for problem in problems(name)]
 print("\n".join(found))
 sys.exit(bool(found))

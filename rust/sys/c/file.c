@@ -59,6 +59,20 @@ int geist_dir_sync_all(struct file *dir)
 	return err ? err : lost;
 }
 
+/* 1 if it has an entry of this name, 0 if not. */
+int geist_dir_has(struct file *dir, const char *name)
+{
+	struct dentry *child;
+	int has;
+
+	child = lookup_one_unlocked(file_mnt_idmap(dir), &QSTR(name), file_dentry(dir));
+	if (IS_ERR(child))
+		return PTR_ERR(child);
+	has = d_is_positive(child);
+	dput(child);
+	return has;
+}
+
 int geist_dir_remove(struct file *dir, const char *name)
 {
 	struct mnt_idmap *idmap = file_mnt_idmap(dir);

@@ -68,6 +68,7 @@ struct geist_incarnation {
 void geist_file_incarnation(struct file *file, struct geist_incarnation *out);
 int geist_dir_sync_all(struct file *dir);
 struct file *geist_file_reopen(struct file *file, int flags);
+int geist_dir_has(struct file *dir, const char *name);
 int geist_dir_remove(struct file *dir, const char *name);
 int geist_dir_rename(struct file *dir, const char *from, const char *to);
 
@@ -139,6 +140,7 @@ struct geist_vma {
 	struct file *file;
 };
 
+unsigned long geist_mm_room(struct mm_struct *mm);
 int geist_mmap_write_lock_killable(struct mm_struct *mm);
 void geist_mmap_write_unlock(struct mm_struct *mm);
 struct vm_area_struct *geist_vma_next(struct mm_struct *mm, unsigned long addr);
@@ -179,6 +181,7 @@ int geist_send_signal(struct task_struct *task, int signal);
 bool geist_try_module_get(void);
 void geist_module_put(void);
 void geist_synchronize_rcu_tasks(void);
+void geist_task_place(struct task_struct *task, char *to, size_t size);
 void geist_kernel_release(char *to, size_t size);
 
 /* regset.c, signal.c, sleeper.c: registers, signals, timers of another task */

@@ -2,6 +2,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmap_lock.h>
@@ -19,6 +20,25 @@ int geist_mmap_write_lock_killable(struct mm_struct *mm)
 void geist_mmap_write_unlock(struct mm_struct *mm)
 {
 	mmap_write_unlock(mm);
+}
+
+/* Pages that the control groups of an address space let it have beside those it has. */
+unsigned long geist_mm_room(struct mm_struct *mm)
+{
+	unsigned long room = PAGE_COUNTER_MAX;
+	struct mem_cgroup *own, *group;
+
+	if (mem_cgroup_disabled())
+		return room;
+	own = get_mem_cgroup_from_mm(mm);
+	for (group = own; group; group = parent_mem_cgroup(group)) {
+		unsigned long max = READ_ONCE(group->memory.max);
+		unsigned long used = page_counter_read(&group->memory);
+
+		room = min(room, max > used ? max - used : 0);
+	}
+	mem_cgroup_put(own);
+	return room;
 }
 
 /* The first mapping that ends behind @addr. mmap_lock is held. */

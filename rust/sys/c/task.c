@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/kallsyms.h>
 #include <linux/module.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -6,6 +7,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/stacktrace.h>
 #include <linux/utsname.h>
 
 #include "geist_helpers.h"
@@ -87,6 +89,17 @@ void geist_module_put(void)
 void geist_synchronize_rcu_tasks(void)
 {
 	synchronize_rcu_tasks();
+}
+
+/* The kernel's function that a sleeping task waits in, the scheduler's left out, or "". */
+void geist_task_place(struct task_struct *task, char *to, size_t size)
+{
+	char name[KSYM_SYMBOL_LEN] = "";
+	unsigned long entry;
+
+	if (stack_trace_save_tsk(task, &entry, 1, 0))
+		sprint_symbol_no_offset(name, entry);
+	strscpy_pad(to, name, size);
 }
 
 void geist_kernel_release(char *to, size_t size)

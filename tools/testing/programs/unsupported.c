@@ -93,6 +93,21 @@ static void do_child(void)
 	}
 }
 
+/* Is ready while it waits for the child, which ends when the program is released. */
+static void do_vfork(void)
+{
+	int pid = vfork();
+
+	require(pid >= 0);
+	if (!pid) {
+		ready();
+		while (access(common_hold, F_OK))
+			sleep_ms(5);
+		_exit(0);
+	}
+	require(waitpid(pid, NULL, 0) == pid);
+}
+
 static void do_zombie(void)
 {
 	siginfo_t info;
@@ -286,7 +301,7 @@ static void do_seccomp(void)
 		lacking();
 }
 
-enum { FILE_KIND = 1 };
+enum { FILE_KIND = 1, UNLISTED = 2 };
 
 static const struct mode {
 	const char *name;
@@ -297,6 +312,7 @@ static const struct mode {
 	{ "thread", do_thread, "thread", 0 },
 	{ "child", do_child, "child", 0 },
 	{ "zombie", do_zombie, "child", 0 },
+	{ "vfork", do_vfork, "child", UNLISTED },
 	{ "tcp", do_tcp, "TCP socket", FILE_KIND },
 	{ "udp", do_udp, "UDP socket", FILE_KIND },
 	{ "tcp6", do_tcp6, "TCP socket", FILE_KIND },
@@ -330,8 +346,9 @@ static const struct mode {
 static int list(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
-		printf("%s\t%s\t%s\n", modes[i].name, modes[i].says,
-		       modes[i].flags & FILE_KIND ? "file" : "");
+		if (!(modes[i].flags & UNLISTED))
+			printf("%s\t%s\t%s\n", modes[i].name, modes[i].says,
+			       modes[i].flags & FILE_KIND ? "file" : "");
 	return 0;
 }
 

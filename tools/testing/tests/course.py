@@ -11,9 +11,9 @@ import judge
 import snapshot
 from harness import check, read, wait_for
 from context import Missed, state_of
+from groups import group
 
 
-CGROUPS = "/sys/fs/cgroup"
 ATTEMPTS = 8
 HURRIED = 3     # from this attempt on, a program is slowed from its start
 
@@ -22,33 +22,10 @@ HURRIED = 3     # from this attempt on, a program is slowed from its start
 def slowed(process):
     """Lets a process have a twentieth of a CPU: it runs as ever, but whoever wants a moment of it
     is not outrun, however slow the machine. What is restarted from it runs at full speed."""
-    with open(f"{CGROUPS}/cgroup.subtree_control", "w") as file:
-        file.write("+cpu")
-    group = f"{CGROUPS}/geist-test-{process.pid}"
-    os.mkdir(group)
-    try:
-        with open(f"{group}/cpu.max", "w") as file:
-            file.write("1000 20000")
-        move(process, group)
+    with group(process.pid, "cpu") as slow:
+        slow.put("cpu.max", "1000 20000")
+        slow.take(process.pid)
         yield
-    finally:
-        move(process, CGROUPS)
-        wait_for(lambda: removed(group), 20, f"end of {group}")
-
-
-def move(process, group):
-    """Puts a process into a control group, unless it has ended."""
-    with contextlib.suppress(ProcessLookupError), open(f"{group}/cgroup.procs", "w") as file:
-        file.write(str(process.pid))
-
-
-def removed(group):
-    """Whether a control group could be removed: it lives on for a moment after its last process."""
-    try:
-        os.rmdir(group)
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -99,6 +99,9 @@ class Device:
         """Begins to watch the process as an application."""
         return self.call(Watch, pid=self.app, app=app, version=1)
 
-    def prepare(self, version):
-        """Has a version read and checked, as the beginning of a restart without files."""
-        return self.call(RestartPrepare, app=self.app, version=version)
+    def prepare(self, version, files=()):
+        """Has a version read and checked, as the beginning of a restart with these files: pairs of the
+        number of a file object and a descriptor."""
+        rows = (ctypes.c_int32 * (2 * len(files)))(*(number for row in files for number in row))
+        return self.call(RestartPrepare, app=self.app, version=version,
+                         files=ctypes.addressof(rows), file_count=len(files))

@@ -121,8 +121,17 @@ class KernelLog:
 
 
 def splats(lines):
-    """Those of the lines that report a fault of the kernel."""
-    return [line for line in lines if SPLAT.search(line)]
+    """Those of the lines that report a fault of the kernel. What the OOM killer says, a call trace too,
+    is of a program."""
+    found, out_of_memory = [], False
+    for line in lines:
+        if "invoked oom-killer" in line:
+            out_of_memory = True
+        elif "Killed process" in line:
+            out_of_memory = False
+        if SPLAT.search(line) and not (out_of_memory and "Call Trace:" in line):
+            found.append(line)
+    return found
 
 
 def marked_processes(mark):

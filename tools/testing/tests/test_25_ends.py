@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A process that ends while it is checkpointed: what is committed is a version that goes on."""
+"""A process that ends while it is checkpointed, or waits for what may never come: what is committed
+is a version that goes on, and nothing waits with it."""
 
 import contextlib
 import os
 import signal
+import sys
 
 from context import program
 from course import asleep
 from harness import Skipped, check, read, test, wait_for
+from hung import file_system
 from watching import committed, locked, nothing_superfluous, wait_versions, watch
 
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
@@ -80,3 +83,52 @@ def killed_at_interval(t):
             again = t.restart(process, "--version", version)
             again.wait_progress()
             again.kill()
+
+
+READER = """
+import os, sys
+with open("result.ready", "w") as file:
+    file.write("1")
+data = os.read(os.open(sys.argv[1], os.O_RDONLY), 100)
+with open("result", "w") as file:
+    file.write("ok " + data.decode())
+"""
+
+
+@test("a process that reads from a file system that hangs", timeout=90)
+def hanging(t):
+    """Its server (FUSE) answers neither the read nor anything that a checkpoint might ask: the
+    checkpoint is taken nevertheless, or refused with a sentence, soon; a client that is killed
+    meanwhile leaves nothing stilled, and once the server answers the program has its bytes."""
+    with file_system(t) as (path, server):
+        process = t.start([sys.executable, "-c", READER, path])
+        process.wait_ready()
+        check(server.reading.wait(60), "no read came")
+        server.hangs = True
+        asleep(process)
+        answer = t.geist("checkpoint", process.pid, "--timeout", "3000", seconds=30)
+        check(answer.code in (0, 1) and (answer.code == 0 or str(process.pid) in answer.err),
+              f"status {answer.code}: {answer.err}")
+        t.figure(f"while the server hangs: {answer.err.strip() or 'a version was taken'}")
+        for _ in range(t.rounds(10, 4)):
+            client = t.start_client("checkpoint", process.pid)
+            t.random_moment(0.2)
+            client.kill()
+        t.geist("checkpoint", process.pid, "--timeout", "3000", seconds=30)
+        check(process.alive(), "the program ended")
+        server.give(b"at last")
+        check(process.result(30) == "ok at last", f"{process.said()}")
+    t.no_leftovers(process.pid)
+
+
+@test("a process that waits for its vfork() child", timeout=60)
+def vforked(t):
+    """It cannot be stilled: refused, with what it waits for, soon; it runs on."""
+    process = t.start([program("unsupported"), "--out", "{dir}/result", "--hold", "{dir}/go", "--rounds",
+                       "5", "vfork", "{dir}"])
+    process.wait_ready()
+    wait_for(lambda: "vfork" in (read(f"/proc/{process.pid}/stack") or ""), 20, "the wait in vfork()")
+    t.geist_refuses(f"thread {process.pid} waits for its vfork.. child .in kernel_clone", "checkpoint",
+                    process.pid, "--timeout", "2000", seconds=30)
+    check(t.app_files(process.pid) == [], "something was left")
+    check(process.result().startswith("ok unsupported vfork"), process.said())

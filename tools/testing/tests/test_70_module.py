@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module itself: loading, unloading, what is left behind; malformed ioctls."""
 
+import ctypes
+import errno
+import mmap
 import os
 import re
 import signal
@@ -8,7 +11,9 @@ import subprocess
 import time
 
 from context import DEVICE, program
+from device import CALLS, Checkpoint, Device
 from harness import Skipped, check, read, splats, test, wait_for, KernelLog
+from snapshot import LIBC
 from watching import (committed, locked, nothing_superfluous, number, unwatch, wait_versions,
                       watch)
 
@@ -250,6 +255,29 @@ def ioctls(t):
         check(os.listdir(store) == [], f"left in the directory: {os.listdir(store)}")
     check(process.alive(), "the application ended")
     t.checkpoint(process, "--kill")
+
+
+@test("an answer that cannot be written", timeout=60)
+def no_answer(t):
+    """A call whose structure lies in memory that cannot be written to: EFAULT, and nothing was done."""
+    process = t.start_program("statics-static", "--rounds", "1000000")
+    os.makedirs(os.path.join(t.store, str(process.pid)), mode=0o700)
+    size = ctypes.sizeof(Checkpoint)
+    with Device(t.store, process.pid) as device, \
+            mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+        page[:size] = bytes(Checkpoint(size=size, pid=process.pid, dir_fd=device.directory,
+                                       app=process.pid, version=1))
+        view = ctypes.c_char.from_buffer(page)
+        address = ctypes.c_void_p(ctypes.addressof(view))
+        for protection, works in ((mmap.PROT_READ, False), (mmap.PROT_READ | mmap.PROT_WRITE, True)):
+            check(LIBC.mprotect(address, mmap.PAGESIZE, protection) == 0, "mprotect")
+            done = LIBC.ioctl(device.fd, 0xb7 << 8 | CALLS[Checkpoint], address)
+            check((done == 0) == works, f"with protection {protection} the call gave {done}")
+            check(works or ctypes.get_errno() == errno.EFAULT, f"errno {ctypes.get_errno()}")
+            names = os.listdir(device.directory)
+            check(("global_v1.bin" in names) == works and (works or not names), f"there is {names}")
+        del view
+    process.kill()
 
 
 @test("malformed ioctls, several at once", timeout=120, alone=True)

@@ -7,6 +7,7 @@ from context import GEIST, state_of
 from device import FULL, Device, Refused
 from faults import Nth, client_with_nth, injection
 from harness import check, test, wait_for
+from image import Version
 from test_50_refusals import mounted
 
 # So many faults in a row that were survived, or never came: the end of what there is to fail.
@@ -69,6 +70,36 @@ def checkpoints_in(t):
         again.go_on()
         again.wait_progress()
         again.kill()
+
+
+@test("a version that exists while there is no memory", timeout=120, alone=True, long=True)
+def existing(t):
+    """A call names a version that is there already, and each allocation on its way fails in turn: it is
+    refused, and not one file of that version is touched."""
+    with mounted(t, "size=1g") as t.store:
+        process = t.start_program("statics-static", "--rounds", "1000000", "--tick-ms", "2")
+        t.checkpoint(process)
+        kept = Version(t.store, process.pid, 1)
+        hits = 0
+        with injection(), Device(t.store, process.pid) as device:
+            for n in range(1, 4000):
+                fault = Nth(n)
+                try:
+                    device.checkpoint(1, FULL)
+                    refused = False
+                except Refused:
+                    refused = True
+                hit = fault.end()
+                hits += hit
+                check(refused, f"n {n}: version 1 was written once more")
+                now = Version(t.store, process.pid, 1)
+                check(now.original == kept.original, f"n {n}: files of the version were touched: "
+                      f"{sorted(kept.original)} became {sorted(now.original)}")
+                if not hit:
+                    break
+        check(hits > 20, f"only {hits} allocations failed")
+        t.figure(f"{hits} allocations failed")
+        process.kill()
 
 
 @test("every allocation of a restart fails once", timeout=300, alone=True, long=True)

@@ -11,6 +11,7 @@ import time
 
 from context import GEIST
 from device import Device, Refused
+from groups import group
 from harness import check, read, slowness, test
 from snapshot import LIBC, PTRACE_DETACH
 from test_16_swap import swap
@@ -20,6 +21,15 @@ SYS_DELETE_MODULE = 176
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
 CPU = "/sys/devices/system/cpu/cpu1/online"
+KSM = "/sys/kernel/mm/ksm"
+
+# Becomes another program again and again.
+EXECER = """#!/bin/sh
+i=$1
+echo $i > result.progress
+[ $i -ne 3 ] || echo 1 > result.ready
+exec $0 $((i + 1))
+"""
 
 
 def again_and_again(seed, once):
@@ -86,6 +96,7 @@ def versions(t, process, device, seconds):
     while os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin")):
         version += 1
     end = time.monotonic() + seconds
+    others = []
     while time.monotonic() < end and process.alive():
         try:
             device.checkpoint(version)
@@ -93,15 +104,55 @@ def versions(t, process, device, seconds):
         except Refused as reason:
             check(str(reason).strip(), "refused without a sentence")
             refused += 1
+            # Another one may have this number.
+            version += os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin"))
         if refused % 7 == 3:
             # A second one, into another store, by the client.
             t.geist("checkpoint", process.pid, "--durability", "none", store=other)
+        if (taken + refused) % 9 == 5 and not any(one.alive() for one in others):
+            # And one into the same store, which is not waited for.
+            others.append(t.start_client("checkpoint", process.pid, "--durability", "none"))
+    for one in others:
+        one.wait_end(60)
     return taken, refused
 
 
-def one_life(t, seed, seconds):
+def merging(on):
+    """Whether equal pages of programs that allow it are merged, with much zeal."""
+    for name, value in (("sleep_millisecs", 20), ("pages_to_scan", 2000), ("run", int(on))):
+        with open(f"{KSM}/{name}", "w") as file:
+            file.write(str(value))
+
+
+def begin(t, seed, limited):
+    """A program: every third one becomes another all the time; the others do all to their memory, every
+    other one of them in a control group, where it will meet its end by the OOM killer."""
+    if seed % 3 == 2:
+        script = os.path.join(t.directory, "execer")
+        with open(script, "w") as file:
+            file.write(EXECER)
+        os.chmod(script, 0o755)
+        process = t.start([script, "1"])
+        process.wait_ready()
+        return process
+    if seed % 3 == 0:
+        return t.start_program("oracle", "--seed", str(seed), "--rest", "2")
+    limited.put("memory.swap.max", 0)
+    return t.start_program("oracle", "--seed", str(seed), "--rest", "2",
+                           preexec_fn=lambda: limited.take(0))
+
+
+def end_of(process, seed, limited):
+    """How it ends."""
+    if seed % 3 == 1:
+        limited.put("memory.max", 4096)
+    else:
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def one_life(t, seed, seconds, limited):
     """A program among all that, then killed, then restarted twice at once from what was saved."""
-    process = t.start_program("oracle", "--seed", str(seed), "--rest", "2")
+    process = begin(t, seed, limited)
     for _ in range(200):
         # Refused while it has a child.
         if t.geist("checkpoint", process.pid, "--durability", "none").code == 0:
@@ -110,7 +161,7 @@ def one_life(t, seed, seconds):
     device = Device(t.store, process.pid)
     helpers = [again_and_again(seed * 100 + number, once)
                for number, once in enumerate(disturbances(process))]
-    killer = again_and_again(seed, lambda _: (time.sleep(seconds * 0.7), os.kill(process.pid, signal.SIGKILL)))
+    killer = again_and_again(seed, lambda _: (time.sleep(seconds * 0.7), end_of(process, seed, limited)))
     try:
         taken, refused = versions(t, process, device, seconds)
     finally:
@@ -139,15 +190,24 @@ def one_life(t, seed, seconds):
 
 @test("versions among all that can happen", timeout=240, alone=True, long=True)
 def races(t):
-    """A program that does everything to its memory is checkpointed as fast as it goes, into two
-    stores, while it is stopped, traced, looked at and killed, memory is compacted and paged out,
-    processors come and go, and somebody wants to unload the module. Each refusal has its sentence,
-    all that was committed is whole, and of two restarts at once one succeeds."""
+    """A program that does everything to its memory, or becomes another one all the time, is checkpointed
+    as fast as it goes, into two stores, and into one at the same time, while it is stopped, traced,
+    looked at and killed, by the OOM killer too, memory is compacted, merged and paged out, processors come
+    and go, and somebody wants to unload the module. Each refusal has its sentence, all that was committed
+    is whole, and of two restarts at once one succeeds."""
     end = time.monotonic() + (3600 if t.soak else 180)
-    lives = taken = refused = 0
+    lives = taken = refused = out_of_memory = 0
     with swap(t):
-        while time.monotonic() < end:
-            one, other = one_life(t, t.seed * 1000 + lives, 6 * slowness())
-            lives, taken, refused = lives + 1, taken + one, refused + other
-    t.figure(f"{lives} programs, {taken} versions, {refused} refusals")
+        merging(True)
+        try:
+            while time.monotonic() < end:
+                with group(f"life-{lives}", "memory") as limited:
+                    one, other = one_life(t, t.seed * 1000 + lives, 6 * slowness(), limited)
+                    out_of_memory += limited.events("oom_kill")
+                lives, taken, refused = lives + 1, taken + one, refused + other
+                del t.notes[:]
+        finally:
+            merging(False)
+    t.figure(f"{lives} programs, {out_of_memory} of them out of memory, {taken} versions, {refused} refusals")
     check(taken > lives, "hardly a version was taken")
+    check(out_of_memory > 0, "the OOM killer never came")

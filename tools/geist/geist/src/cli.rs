@@ -213,6 +213,9 @@ pub struct RestartArgs {
     /// Leave the process stopped before its first instruction; `kill -CONT PID` lets it go on
     #[arg(long, conflicts_with = "foreground")]
     pub stopped: bool,
+    /// Run this with sh before the first instruction of the process; where it fails, there is no process
+    #[arg(long, value_name = "COMMAND")]
+    pub hook: Option<String>,
     /// Truncate files that the process was writing to their size at the checkpoint
     #[arg(long)]
     pub rewind_files: bool,

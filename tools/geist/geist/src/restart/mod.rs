@@ -6,9 +6,11 @@
 pub mod check;
 mod creds;
 mod files;
+mod hook;
 mod locks;
 mod memfd;
 pub mod process;
+mod room;
 pub mod signals;
 mod skeleton;
 
@@ -62,6 +64,8 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
     let task = the_task(&image)?;
     let pid = task.process.pid;
     check_free(app.id, pid)?;
+    let stored = stored_bytes(&image);
+    room::check(version, stored)?;
     let allowed = Allowed {
         changed: args.ignore_changed_files,
         rewind: args.rewind_files,
@@ -76,17 +80,27 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
         app.id,
         version,
         &for_mappings,
-        args.stopped,
+        args.stopped || args.hook.is_some(),
     )?;
     let terminal = foreground::Terminal::find(args.foreground);
-    let stored = stored_bytes(&image);
     let pages = revive(task, stored, &files, &device, args, terminal.as_ref())?;
     signal::no_interrupt();
     // The process has them to itself from here on: pipes, locks.
     drop(files);
     drop(device);
-    if args.stopped || task.process.flags & PROCESS_STOPPED != 0 {
+    let stays_stopped = args.stopped || task.process.flags & PROCESS_STOPPED != 0;
+    if stays_stopped || args.hook.is_some() {
         wait_for_stop(as_pid(pid)?)?;
+    }
+    if let Some(command) = &args.hook {
+        hook::run(command, app.id, version, as_pid(pid)?).inspect_err(|_| {
+            if let Some(terminal) = &terminal {
+                terminal.take_back();
+            }
+        })?;
+        if !stays_stopped {
+            kill_process(as_pid(pid)?, Signal::CONT).context("letting the process go on")?;
+        }
     }
     let report = Report {
         app: app.id,
