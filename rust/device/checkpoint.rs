@@ -2,7 +2,7 @@
 
 //! `GEIST_IOC_CHECKPOINT`, and what other calls that lead to versions have in common with it.
 
-use super::directory;
+use super::locked_directory;
 use crate::app::interval;
 use crate::checkpoint::{self, Figures, Options, Order};
 use crate::error::{fail, Outcome};
@@ -58,7 +58,7 @@ pub(super) fn checkpoint(args: &mut uapi::Checkpoint) -> Outcome {
                 pid: args.pid,
                 app: args.app,
                 version,
-                directory: &directory(args.dir_fd)?,
+                directory: &locked_directory(args.dir_fd)?,
                 description: &description,
                 options,
             })?

@@ -102,6 +102,19 @@ pub(crate) fn directory(fd: i32) -> Outcome<Directory> {
     }
 }
 
+/// The directory that the caller has open as `fd`, and locked: who writes versions without that would
+/// have the next client, which has the lock, take what is not committed yet for what was left behind.
+pub(crate) fn locked_directory(fd: i32) -> Outcome<Directory> {
+    let directory = directory(fd)?;
+    if !directory.is_locked() {
+        fail!(
+            ENOLCK,
+            "descriptor {fd}: the directory of the application must be locked, by flock(LOCK_EX)"
+        );
+    }
+    Ok(directory)
+}
+
 /// Reads the structure at `address`, runs `call` on it, and writes it back, or the sentence of the
 /// failure. Whether it can be written back is tried before the call: nothing is done for a caller
 /// that could not be told.

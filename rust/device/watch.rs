@@ -3,7 +3,7 @@
 //! `GEIST_IOC_WATCH` and `GEIST_IOC_UNWATCH`.
 
 use super::checkpoint::{check_numbers, description, durable, timeout_ms};
-use super::directory;
+use super::locked_directory;
 use crate::app::interval::{self, Settings, Wish};
 use crate::error::{fail, Outcome};
 use crate::knobs::KNOBS;
@@ -32,7 +32,7 @@ pub(super) fn watch(args: &mut uapi::Watch) -> Outcome {
         app: args.app,
         version: args.version,
         full: args.flags & uapi::CHECKPOINT_FULL != 0,
-        directory: directory(args.dir_fd)?,
+        directory: locked_directory(args.dir_fd)?,
         files: files(args)?,
         description: description(args.description, args.description_len)?,
         ignore_unsupported_files: args.flags & uapi::CHECKPOINT_IGNORE_UNSUPPORTED_FILES != 0,

@@ -42,6 +42,12 @@ impl Directory {
         (device as u64, inode as u64)
     }
 
+    /// Whether this open file holds an exclusive `flock(2)`.
+    pub(crate) fn is_locked(&self) -> bool {
+        // SAFETY: the file is open.
+        unsafe { helpers::geist_file_is_locked(self.file.as_ptr()) }
+    }
+
     fn open_with(&self, name: &Name, flags: u32) -> Result<OpenFile> {
         // A named pipe in its place is not waited for.
         let flags = flags

@@ -55,7 +55,9 @@ struct geist_info {
  * @size:		in: size of this structure in bytes
  * @flags:		in: GEIST_CHECKPOINT_*
  * @pid:		in: process, in the caller's pid namespace
- * @dir_fd:		in: directory of the application in the store, open for reading
+ * @dir_fd:		in: directory of the application in the store, open for reading,
+ *			with an exclusive flock(2) of the caller (else ENOLCK): whoever
+ *			has that may remove what is not committed
  * @app:		in: application ID, greater than 0
  * @signal:		in: with GEIST_CHECKPOINT_KILL: the signal, 1 to 64
  * @version:		in: version to make, from 1; its files must not exist;
@@ -234,8 +236,8 @@ struct geist_watch_file {
  *			version is complete), GEIST_CHECKPOINT_IGNORE_UNSUPPORTED_FILES
  * @pid:		in: process, in the caller's pid namespace
  * @dir_fd:		in: directory of the application in the store; the module
- *			keeps this open file, and so the flock(2) that the caller
- *			has on it, until the watch ends
+ *			keeps this open file, and so the exclusive flock(2) that the
+ *			caller must have on it, until the watch ends
  * @app:		in: application ID, greater than 0
  * @durability:		in: GEIST_DURABILITY_*, or GEIST_DEFAULT
  * @version:		in: the first version to make; the next numbers follow

@@ -301,6 +301,7 @@ bool geist_file_has_owner(struct file *file);
 long geist_file_next_data(struct file *file, long offset, long *end);
 unsigned int geist_file_locks(struct file *file, const void *files, struct geist_lock *out,
 			      unsigned int max);
+bool geist_file_is_locked(struct file *file);
 bool geist_file_has_lease(struct file *file);
 
 /* restart.c: what a process does to itself while it is restarted */

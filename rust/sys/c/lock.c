@@ -56,6 +56,22 @@ unsigned int geist_file_locks(struct file *file, const void *files, struct geist
 	return n;
 }
 
+/* An exclusive flock(2) is held by @file. */
+bool geist_file_is_locked(struct file *file)
+{
+	struct file_lock_context *context = locks_inode_context(file_inode(file));
+	struct file_lock *lock;
+	bool found = false;
+
+	if (!context)
+		return false;
+	spin_lock(&context->flc_lock);
+	list_for_each_entry(lock, &context->flc_flock, c.flc_list)
+		found |= lock->c.flc_file == file && lock->c.flc_type == F_WRLCK;
+	spin_unlock(&context->flc_lock);
+	return found;
+}
+
 /* A lease (F_SETLEASE) or delegation was taken through @file. */
 bool geist_file_has_lease(struct file *file)
 {

@@ -14,6 +14,7 @@
 #include "common.h"
 
 #include <linux/geist.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -341,7 +342,7 @@ int main(int argc, char **argv)
 	pid = atoi(argv[first + 1]);
 	device = open("/dev/geist", O_RDWR | O_CLOEXEC);
 	directory = open(argv[first], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	require(device >= 0 && directory >= 0);
+	require(device >= 0 && directory >= 0 && !flock(directory, LOCK_EX));
 	pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	require(pages != MAP_FAILED && !mprotect(pages + PAGE, PAGE, PROT_NONE));

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """/dev/geist by ioctl: what the module does by itself, without what the client looks at before."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -78,6 +79,15 @@ class Device:
     def __exit__(self, *_):
         self.close()
 
+    @contextlib.contextmanager
+    def locked(self):
+        """The directory is this one's, as the module wants it of who writes to it."""
+        fcntl.flock(self.directory, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.directory, fcntl.LOCK_UN)
+
     def call(self, kind, **fields):
         """Makes the call of a structure; the structure with what it answers."""
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
@@ -92,11 +102,13 @@ class Device:
 
     def checkpoint(self, version, flags=0, app=None):
         """Takes a version, without flushing it to the disk."""
-        return self.call(Checkpoint, flags=flags, pid=self.app, app=app or self.app,
-                         version=version)
+        with self.locked():
+            return self.call(Checkpoint, flags=flags, pid=self.app, app=app or self.app,
+                             version=version)
 
     def watch(self, app):
-        """Begins to watch the process as an application."""
+        """Begins to watch the process as an application. The directory stays locked."""
+        fcntl.flock(self.directory, fcntl.LOCK_EX)
         return self.call(Watch, pid=self.app, app=app, version=1)
 
     def prepare(self, version, files=()):

@@ -3,6 +3,7 @@
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import re
@@ -11,7 +12,7 @@ import subprocess
 import time
 
 from context import DEVICE, program
-from device import CALLS, Checkpoint, Device
+from device import CALLS, Checkpoint, Device, Refused, Watch
 from harness import Skipped, check, read, splats, test, wait_for, KernelLog
 from snapshot import LIBC
 from watching import (committed, locked, nothing_superfluous, number, unwatch, wait_versions,
@@ -263,7 +264,7 @@ def no_answer(t):
     process = t.start_program("statics-static", "--rounds", "1000000")
     os.makedirs(os.path.join(t.store, str(process.pid)), mode=0o700)
     size = ctypes.sizeof(Checkpoint)
-    with Device(t.store, process.pid) as device, \
+    with Device(t.store, process.pid) as device, device.locked(), \
             mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
         page[:size] = bytes(Checkpoint(size=size, pid=process.pid, dir_fd=device.directory,
                                        app=process.pid, version=1))
@@ -280,15 +281,40 @@ def no_answer(t):
     process.kill()
 
 
+@test("a store that is not locked", timeout=60)
+def not_locked(t):
+    """Who asks for a version or a watch must have the directory locked for itself: the next client
+    would take what is being written for what somebody left behind, and remove it."""
+    process = t.start_program("statics-static", "--rounds", "1000000")
+    os.makedirs(os.path.join(t.store, str(process.pid)), mode=0o700)
+    wanted = {"pid": process.pid, "app": process.pid, "version": 1}
+    with Device(t.store, process.pid) as device:
+        for operation in (None, fcntl.LOCK_SH):
+            if operation is not None:
+                fcntl.flock(device.directory, operation)
+            for call in (Checkpoint, Watch):
+                try:
+                    device.call(call, **wanted)
+                except Refused as reason:
+                    check("must be locked, by flock(LOCK_EX)" in str(reason), f"{reason}")
+                else:
+                    check(False, f"{call.__name__} was taken with lock {operation}")
+        check(os.listdir(device.directory) == [], "something was left")
+        device.checkpoint(1)
+    t.geist_ok("verify", process.pid)
+    process.kill()
+
+
 @test("malformed ioctls, several at once", timeout=120, alone=True)
 def ioctls_at_once(t):
     """Four programs make random calls at the same time, while they are stopped and let go, one after
     the other is killed in the midst of it, and versions of the process that they ask for are taken."""
     process = t.start_program("maw", "--mb", "4", "--rounds", "1000000")
-    store = os.path.join(t.directory, "fuzzed")
-    os.makedirs(store)
+    stores = [os.path.join(t.directory, f"fuzzed-{number}") for number in range(4)]
+    for store in stores:
+        os.makedirs(store)
     fuzzers = [t.start([program("ioctl-fuzz"), "--out", "{dir}/result", "--rounds", "1000000", "--seed",
-                        str(t.rng.getrandbits(32)), store, str(process.pid)]) for _ in range(4)]
+                        str(t.rng.getrandbits(32)), store, str(process.pid)]) for store in stores]
     for fuzz in fuzzers:
         fuzz.wait_ready()
     versions = 0
@@ -307,7 +333,8 @@ def ioctls_at_once(t):
     for fuzz in fuzzers:
         fuzz.kill()
     check(versions > 0, "no version was taken meanwhile")
-    check(os.listdir(store) == [], f"left in the directory: {os.listdir(store)}")
+    left = [os.listdir(store) for store in stores]
+    check(not any(left), f"left in the directories: {left}")
     check(process.alive(), "the application ended")
     t.geist_ok("verify", process.pid)
     t.checkpoint(process, "--kill")
