@@ -27,8 +27,10 @@ KNOBS = {
     "full_every": ("0", ("1", str(HIGHEST)), (str(HIGHEST + 1),)),
     "seed_layout_rule": ("0", ("1", "0"), ("2", "y", "on")),
     "memory_limit": (None, ("0", "1", str(2**64 - 1)), (str(2**64),)),
+    "memory_charge": ("application", ("system", "application"), ("0", "System", "app")),
     "paranoid": ("0", ("1", "0"), ("2", "yes")),
 }
+NO_KNOBS = ("generation",)
 GARBAGE = ("\n", "x", "-1", "+1", " 1", "1 ", "1\n\n", "1x", "0x1", "1e1", "1.0", "1\0", "\0", "ä",
            "1" * 40, "1" * 5000)
 
@@ -139,7 +141,7 @@ def knobs(t):
     for name, (default, _, _) in KNOBS.items():
         check(default in (None, knob(name)), f"{name} is {knob(name)!r} after loading")
     found = sorted(os.listdir(ROOT))
-    check(found == sorted([*KNOBS, "apps"]), f"{ROOT} has {found}")
+    check(found == sorted([*KNOBS, *NO_KNOBS, "apps"]), f"{ROOT} has {found}")
 
 
 @test("a knob refuses a bad value and says so", timeout=30, alone=True)
@@ -317,7 +319,7 @@ def open_files(t):
         paths = [os.path.join(where, name) for where in (ROOT, folder(process))
                  for name in os.listdir(where) if name != "apps"]
         paths = [path for path in paths if os.path.isfile(path)]
-        check(len(paths) == len(KNOBS) + len(NUMBERS) + 1, f"{paths}")
+        check(len(paths) == len(KNOBS) + len(NO_KNOBS) + len(NUMBERS) + 1, f"{paths}")
         with Readers(paths, 8) as reading:
             t.random_moment(0.1)
             done, said = unload()
