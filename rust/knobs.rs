@@ -53,6 +53,26 @@ pub(crate) mod charge {
     pub(crate) const SYSTEM: u64 = 1;
 }
 
+/// What tracking learns of changes from. Values of the knob `blind`, which switches one of them off
+/// for a test; 0 switches off none.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// Write faults.
+    Writes = 1,
+    /// Faults where nothing is mapped: any page of the block may come with them.
+    Absences = 2,
+    /// What a notifier tells of pages that are cleared or replaced.
+    Clearings = 3,
+    /// What a notifier tells of ranges that are unmapped or moved.
+    Unmappings = 4,
+    /// What a notifier tells of forks.
+    Forks = 5,
+    /// The difference of two layouts.
+    Layouts = 6,
+    /// Ranges that begin or end to belong to a userfaultfd.
+    Userfaults = 7,
+}
+
 /// All knobs.
 pub(crate) struct Knobs {
     /// Interval of a watch, milliseconds.
@@ -72,6 +92,8 @@ pub(crate) struct Knobs {
     pub(crate) memory_charge: Knob,
     /// 1: every increment looks at all pages, and complains about one that tracking missed.
     pub(crate) paranoid: Knob,
+    /// A [`Source`] that is not listened to, so that tests see what is missed without it; 0: none.
+    pub(crate) blind: Knob,
 }
 
 /// The knobs of the module.
@@ -87,6 +109,7 @@ pub(crate) static KNOBS: Knobs = Knobs {
     memory_limit: Knob::new(0, 0..=u64::MAX),
     memory_charge: Knob::new(charge::APPLICATION, charge::APPLICATION..=charge::SYSTEM),
     paranoid: Knob::new(0, 0..=1),
+    blind: Knob::new(0, 0..=Source::Userfaults as u64),
 };
 
 impl Knobs {
@@ -128,6 +151,11 @@ impl Knobs {
     /// Whether captured pages for whose copies a process has no room are copied by the module.
     pub(crate) fn system_pays(&self) -> bool {
         self.memory_charge.get() == charge::SYSTEM
+    }
+
+    /// Whether a source of changes is listened to. Any context.
+    pub(crate) fn listens_to(&self, source: Source) -> bool {
+        self.blind.get() != source as u64
     }
 
     /// Whether every increment looks at all pages.

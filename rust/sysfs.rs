@@ -48,6 +48,7 @@ impl Content for Knobs {
         knob!(c"memory_limit", memory_limit),
         named!(c"memory_charge", CHARGE),
         knob!(c"paranoid", paranoid),
+        named!(c"blind", BLIND),
         File {
             name: c"generation",
             mode: READ_ONLY,
@@ -73,19 +74,34 @@ fn set(knob: &Knob, name: &CStr, text: &str) -> Result {
 /// A knob whose values have names, in the order of their numbers from 0.
 struct Named {
     knob: &'static Knob,
-    names: [&'static str; 2],
+    names: &'static [&'static str],
 }
 
 /// See `uapi::DURABILITY_NONE` and `uapi::DURABILITY_DATA`.
 static DURABILITY: Named = Named {
     knob: &KNOBS.durability,
-    names: ["none", "data"],
+    names: &["none", "data"],
 };
 
 /// See `knobs::charge`.
 static CHARGE: Named = Named {
     knob: &KNOBS.memory_charge,
-    names: ["application", "system"],
+    names: &["application", "system"],
+};
+
+/// See `knobs::Source`.
+static BLIND: Named = Named {
+    knob: &KNOBS.blind,
+    names: &[
+        "none",
+        "writes",
+        "absences",
+        "clearings",
+        "unmappings",
+        "forks",
+        "layouts",
+        "userfaults",
+    ],
 };
 
 impl Named {
@@ -94,13 +110,12 @@ impl Named {
     }
 
     fn set(&self, name: &CStr, text: &str) -> Result {
-        match (0..).zip(self.names).find(|(_, name)| *name == text) {
+        match (0..).zip(self.names).find(|(_, name)| **name == text) {
             Some((value, _)) => self.knob.set(value),
             None => {
                 if may_log() {
-                    let [first, second] = self.names;
                     let name = name.to_str().unwrap_or("?");
-                    pr_warn!("{name} takes {first} or {second}, nothing else\n");
+                    pr_warn!("{name} takes one of {:?}, nothing else\n", self.names);
                 }
                 Err(EINVAL)
             }

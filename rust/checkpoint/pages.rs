@@ -8,6 +8,7 @@ use super::task_mm::Pages;
 use crate::error::{fail, Context, Outcome};
 use crate::image::mm::{vma_flags, GuardPages, VmaKind};
 use crate::image::PAGE_SIZE;
+use crate::knobs::{Source, KNOBS};
 use crate::sys::fd::FileRef;
 use crate::sys::file::OpenFile;
 use crate::sys::fingerprint::fingerprint;
@@ -306,7 +307,9 @@ impl Walk<'_> {
         // Of the mappings that may have some, all are met below, whatever else is visited before.
         gathered.notes_guards = false;
         let mut fresh: KVVec<Range> = KVVec::new();
-        layout.new_since(old, |start, end| Ok(fresh.push((start, end), GFP_KERNEL)?))?;
+        if KNOBS.listens_to(Source::Layouts) {
+            layout.new_since(old, |start, end| Ok(fresh.push((start, end), GFP_KERNEL)?))?;
+        }
         // In what was visited as a whole, the set has nothing to add.
         let mut whole: KVVec<Range> = KVVec::new();
         for (start, end) in fresh.iter() {

@@ -33,6 +33,9 @@ pub(crate) trait Events: Send + Sync {
     /// here on is new.
     fn unmapped(&self, start: u64, end: u64);
 
+    /// Pages from `start` to `end` may come without a fault from here on, or did.
+    fn replaced(&self, start: u64, end: u64);
+
     /// The process is forking, or exclusive pages become shared otherwise.
     fn shared(&self);
 
@@ -107,8 +110,7 @@ extern "C" fn geist_on_fault(
 /// hook.
 #[no_mangle]
 extern "C" fn geist_on_replaced(mm: *mut bindings::mm_struct, start: usize, end: usize) {
-    // Also where no page ever was: as if what is there were mapped anew.
-    with(mm, |events| events.unmapped(start as u64, end as u64));
+    with(mm, |events| events.replaced(start as u64, end as u64));
 }
 
 /// Exclusive pages of `space` become shared by a capture of one of its watchers: entries no longer

@@ -14,6 +14,7 @@ pub(crate) use tree::ControlTree;
 pub(crate) use unmapped::join_ranges;
 
 use crate::image::PAGE_SIZE;
+use crate::knobs::{Source, KNOBS};
 use crate::sys::mm::AddressSpace;
 use crate::sys::selection::{Selection, TableBits};
 use crate::sys::watch::{Events, Watch};
@@ -33,24 +34,37 @@ struct Marks {
 
 impl Events for Marks {
     fn fault(&self, address: u64, write: bool, absent: bool) {
-        if absent {
+        if absent && KNOBS.listens_to(Source::Absences) {
             self.set.suspect_block(address);
         }
-        if write {
+        if write && KNOBS.listens_to(Source::Writes) {
             self.set.written(address);
         }
     }
 
     fn cleared(&self, start: u64, end: u64) {
-        self.set.suspect_range(start, end);
+        if KNOBS.listens_to(Source::Clearings) {
+            self.set.suspect_range(start, end);
+        }
     }
 
     fn unmapped(&self, start: u64, end: u64) {
-        self.set.unmapped(start, end);
+        if KNOBS.listens_to(Source::Unmappings) {
+            self.set.unmapped(start, end);
+        }
+    }
+
+    fn replaced(&self, start: u64, end: u64) {
+        // Also where no page ever was: as if what is there were mapped anew.
+        if KNOBS.listens_to(Source::Userfaults) {
+            self.set.unmapped(start, end);
+        }
     }
 
     fn shared(&self) {
-        self.set.forked();
+        if KNOBS.listens_to(Source::Forks) {
+            self.set.forked();
+        }
     }
 
     fn released(&self) {

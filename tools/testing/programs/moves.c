@@ -10,6 +10,7 @@
 
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #define PAGES 16UL
 #define BYTES (PAGES * PAGE)
@@ -262,17 +263,74 @@ static void moved_many(void)
 	}
 }
 
+static unsigned char *plain;
+
+/* Written, as everybody does it; a part is given back later. */
+static void plain_before(void)
+{
+	plain = map_filled(BYTES);
+}
+
+static void written(void)
+{
+	fill(plain + BYTES / 2, BYTES / 4);
+}
+
+static void discarded(void)
+{
+	require(!madvise(plain, BYTES / 4, MADV_DONTNEED));
+}
+
+static unsigned char *whole, *inherited;
+
+/* A block of a huge page that nobody has touched yet. */
+static unsigned char *map_block(void)
+{
+	unsigned char *around = map_private(3 * BLOCK);
+	unsigned char *block = around + BLOCK - (uintptr_t)around % BLOCK;
+
+	madvise(block, BLOCK, MADV_HUGEPAGE);
+	return block;
+}
+
+static void blocks_before(void)
+{
+	whole = map_block();
+	inherited = map_block();
+}
+
+/* A single fault, and all pages of a block can be written. */
+static void came_whole(void)
+{
+	fill(whole, BLOCK);
+}
+
+/* The same, and then they are shared with a child for a moment: no entry tells of a write. */
+static void shared_with_child(void)
+{
+	int pid;
+
+	fill(inherited, BLOCK);
+	pid = fork();
+	require(pid >= 0);
+	if (!pid)
+		_exit(0);
+	require(waitpid(pid, NULL, 0) == pid);
+}
+
 static void (*const preparations[])(void) = {
 	moved_over_before, moved_to_untouched_before, moved_over_file_before,
 	exchanged_before,  left_behind_before,	      anew_before,
 	again_before,	   punched_before,	      unshared_before,
-	pinned_before,	   many_before,
+	pinned_before,	   many_before,		      plain_before,
+	blocks_before,
 };
 
 static void (*const changes[])(void) = {
 	moved_over,   moved_to_untouched, moved_over_file, exchanged,
 	left_behind,  mapped_anew,	  mapped_again,	   given_back,
 	unshared,     read_by_disk,	  written_remotely, moved_many,
+	written,      discarded,	  came_whole,	    shared_with_child,
 };
 
 int main(int argc, char **argv)

@@ -170,6 +170,7 @@ class Options:
     def __init__(self, seed=1, quick=False, keep=False, jobs=1, soak=False):
         self.seed, self.quick, self.keep, self.jobs = seed, quick, keep, jobs
         self.soak = soak
+        self.races = 180        # seconds
         self.base = os.environ.get("GEIST_TEST_DIR", "/var/tmp/geist-tests")
 
 

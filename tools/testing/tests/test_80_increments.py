@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import struct
@@ -12,6 +13,7 @@ import snapshot
 from context import state_of
 from harness import Failed, PROGRAMS, check, read, slowness, test, wait_for
 from test_16_swap import swap
+from watching import knob
 
 WRITTEN = 200
 PTRACE_POKEDATA = 5
@@ -245,6 +247,57 @@ def userfault(t):
     again.go_on()
     text = again.result()
     check(text.startswith("ok userfault"), text)
+
+
+SOURCES = ("writes", "absences", "clearings", "unmappings", "forks", "layouts", "userfaults")
+
+
+@test("no source of changes can be done without", timeout=300, alone=True)
+def sources(t):
+    """Each source from which tracking learns of changes is switched off by itself, and programs change
+    their memory step by step: `paranoid` finds that a page was missed. With all of them it finds none."""
+    with knob("paranoid", 1):
+        found = {source: missed_without(t, source) for source in (*SOURCES, "none")}
+    t.figure("; ".join(f"without {source}: {said or 'nothing'}" for source, said in found.items()))
+    check(found.pop("none") is None, "a page is missed with all of them")
+    check(all(found.values()), f"nothing is missed without {[one for one in found if not found[one]]}")
+
+
+def missed_without(t, source):
+    """At which step a page was missed while a source is off, and how; None when none was."""
+    with knob("blind", source):
+        if source == "userfaults":
+            program = t.start_program("userfault")
+            wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
+            check(missed(t, program, "the beginning") is None, "a page is missed at the beginning")
+            said = missed_by_userfault(t, program)
+            program.kill()
+            return said
+        program = t.start_program("moves")
+        for step in itertools.count():
+            last = stopped_after(program, step)
+            said = missed(t, program, f"step {step}")
+            if said or step == last:
+                program.kill()
+                return said
+            program.go_on()
+
+
+def missed_by_userfault(t, program):
+    """The same once pages came through a userfaultfd."""
+    program.go_on()
+    program.wait_file("result.moved")
+    wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
+    return missed(t, program, "a userfaultfd")
+
+
+def missed(t, program, when):
+    """Takes a version: when a page was missed, and what `paranoid` says; None when none was."""
+    answer = t.geist("checkpoint", program.pid, "--durability", "none")
+    if answer.code == 0:
+        return None
+    check("paranoid" in answer.err, answer.err)
+    return f"{when} ({answer.err.strip().rpartition(': ')[2].split(';')[0]})"
 
 
 def by_process_vm_writev(pid, address, content):

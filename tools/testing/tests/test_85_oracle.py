@@ -12,13 +12,12 @@ import time
 import snapshot
 from context import program
 from device import Device, Refused
+from groups import group
 from harness import Failed, check, read, test, wait_for
 from test_16_swap import swap
 from test_50_refusals import mounted
 from test_80_increments import look, restart_and_compare
-
-KNOBS = "/sys/kernel/geist"
-GROUPS = "/sys/fs/cgroup"
+from watching import KNOBS, knob
 
 # Of so many versions one is looked at from outside, and restarted.
 ONE_OF = 15
@@ -28,43 +27,15 @@ MEMORY = 6 << 20
 
 
 @contextlib.contextmanager
-def knob(name, value):
-    """A knob of the module, put back at the end."""
-    path = f"{KNOBS}/{name}"
-    before = read(path)
-    check(before is not None, f"there is no {path}")
-    with open(path, "w") as file:
-        file.write(str(value))
-    try:
-        yield
-    finally:
-        with open(path, "w") as file:
-            file.write(before)
-
-
-@contextlib.contextmanager
 def little_memory(t):
     """A control group with little memory; the function that it yields puts a process into it."""
-    path = f"{GROUPS}/geist-test-{os.getpid()}"
-    with open(f"{GROUPS}/cgroup.subtree_control", "w") as file:
-        file.write("+memory")
-    os.mkdir(path)
-    with open(f"{path}/memory.max", "w") as file:
-        file.write(str(MEMORY))
+    with group("little", "memory") as little:
+        little.put("memory.max", MEMORY)
 
-    def put(pid):
-        with open(f"{path}/cgroup.procs", "w") as file:
-            file.write(str(pid))
-        t.note(f"{pid} has {MEMORY >> 20} MB")
-
-    try:
+        def put(pid):
+            little.take(pid)
+            t.note(f"{pid} has {MEMORY >> 20} MB")
         yield put
-    finally:
-        # After a failure one still runs in it.
-        with open(f"{path}/cgroup.kill", "w") as file:
-            file.write("1")
-        wait_for(lambda: not read(f"{path}/cgroup.procs"), 20, f"end of who is in {path}")
-        os.rmdir(path)
 
 
 def begin(t, process):
@@ -172,7 +143,7 @@ def many(t):
     little memory that a part is in swap, are checkpointed while they run, as fast as it goes. With
     the knob `paranoid` every version compares the whole memory with what it stores; versions picked
     at random are also looked at from outside, restarted, and compared page by page."""
-    programs = 500 if t.soak else t.rounds(20, 2)
+    programs = 500 if t.soak else t.rounds(20, 10)
     seeds = range(t.seed * 1000, t.seed * 1000 + programs)
     print(f"# oracle: seeds {seeds[0]} to {seeds[-1]}, {versions_of_one(t)} versions each",
           flush=True)

@@ -29,6 +29,7 @@ KNOBS = {
     "memory_limit": (None, ("0", "1", str(2**64 - 1)), (str(2**64),)),
     "memory_charge": ("application", ("system", "application"), ("0", "System", "app")),
     "paranoid": ("0", ("1", "0"), ("2", "yes")),
+    "blind": ("none", ("writes", "userfaults", "none"), ("0", "write", "all")),
 }
 NO_KNOBS = ("generation",)
 GARBAGE = ("\n", "x", "-1", "+1", " 1", "1 ", "1\n\n", "1x", "0x1", "1e1", "1.0", "1\0", "\0", "ä",

@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,10 +89,15 @@ def disturbances(process):
     return [*chosen, processors] if os.path.exists(CPU) else chosen
 
 
+def other_store(t, process):
+    """Where another client saves the same process."""
+    return os.path.join(t.directory, f"other-{process.pid}")
+
+
 def versions(t, process, device, seconds):
     """Takes versions as fast as it goes: how many, and how many were refused, each with a sentence."""
     taken, refused, version = 0, 0, 1
-    other = os.path.join(t.directory, f"other-{process.pid}")
+    other = other_store(t, process)
     os.mkdir(other, 0o700)
     while os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin")):
         version += 1
@@ -185,6 +191,8 @@ def one_life(t, seed, seconds, limited):
     again = t.adopt(process.pid, process.directory)
     check(again.alive(), "the restarted program ended")
     again.kill()
+    for place in (os.path.join(t.store, str(process.pid)), other_store(t, process)):
+        shutil.rmtree(place)
     return taken, refused
 
 
@@ -195,7 +203,7 @@ def races(t):
     looked at and killed, by the OOM killer too, memory is compacted, merged and paged out, processors come
     and go, and somebody wants to unload the module. Each refusal has its sentence, all that was committed
     is whole, and of two restarts at once one succeeds."""
-    end = time.monotonic() + (3600 if t.soak else 180)
+    end = time.monotonic() + t.races
     lives = taken = refused = out_of_memory = 0
     with swap(t):
         merging(True)

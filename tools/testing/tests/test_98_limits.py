@@ -9,8 +9,7 @@ from context import GEIST, state_of
 from groups import group
 from harness import check, read, test, wait_for
 from mapper import store_on_disk
-from test_85_oracle import knob
-from watching import committed, number, wait_versions, watch
+from watching import committed, knob, number, wait_versions, watch
 
 MEGABYTES = 24
 

@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0
 """What tests of intervals share: beginning and ending a watch, and what the module shows of it."""
 
+import contextlib
 import fcntl
 import os
 import struct
 
 from harness import check, read, wait_for
 
-APPS = "/sys/kernel/geist/apps"
+KNOBS = "/sys/kernel/geist"
+APPS = f"{KNOBS}/apps"
+
+
+@contextlib.contextmanager
+def knob(name, value):
+    """A knob of the module, put back at the end."""
+    path = f"{KNOBS}/{name}"
+    before = read(path)
+    check(before is not None, f"there is no {path}")
+    with open(path, "w") as file:
+        file.write(str(value))
+    try:
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write(before)
 
 
 def shown(app, name):
