@@ -224,7 +224,7 @@ def progress(t):
     """What takes more than a second is shown on a terminal: bytes that a checkpoint has written,
     how far a consolidation and a restart are. Elsewhere nothing of it is to be seen."""
     # How much a second's worth is depends on the machine.
-    for megabytes in (32, 64, 128, 256, 512, 1024):
+    for megabytes in (256, 512, 1024):
         missing = progress_of(t, megabytes)
         if not missing:
             t.note(f"{megabytes} MB were enough")
