@@ -236,9 +236,10 @@ class Running:
 
 
 def run_all(tests, options, make_context, tell):
-    """Runs tests, several at a time; tell(number, test, outcome) as each ends, in that order."""
+    """Runs tests, several at a time; tell(number, test, outcome) as each ends, in that order. Those that
+    run alone come last, so that none of them waits for the end of a long one."""
     log = KernelLog()
-    waiting = list(enumerate(tests, 1))
+    waiting = sorted(enumerate(tests, 1), key=lambda numbered: numbered[1].alone)
     running = []
     lines = {}
     told = 0
