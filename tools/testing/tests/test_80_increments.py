@@ -256,6 +256,10 @@ SOURCES = ("writes", "absences", "clearings", "unmappings", "forks", "layouts", 
 def sources(t):
     """Each source from which tracking learns of changes is switched off by itself, and programs change
     their memory step by step: `paranoid` finds that a page was missed. With all of them it finds none."""
+    # Some of it takes huge pages.
+    for name in ("drop_caches", "compact_memory"):
+        with open(f"/proc/sys/vm/{name}", "w") as file:
+            file.write("1")
     with knob("paranoid", 1):
         found = {source: missed_without(t, source) for source in (*SOURCES, "none")}
     t.figure("; ".join(f"without {source}: {said or 'nothing'}" for source, said in found.items()))
