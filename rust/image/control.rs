@@ -5,6 +5,7 @@
 //! Body: a [`ControlHeader`], then [`Extent`]s in ascending order of address. An extent stands for
 //! as many rows of the seed's table (offset, virtual address, version) as it has pages.
 
+use super::task_mm::MOST_PAGES;
 use super::{Damage, PAGE_SIZE};
 use zerocopy::FromBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -75,11 +76,13 @@ pub fn parse(
     for extent in extents.clone() {
         let end = extent.end().ok_or(Damage::Value("an extent"))?;
         let gone = extent.version == 0;
+        let last_page = extent.offset.checked_add(extent.pages);
         if extent.address == 0
             || extent.address % PAGE_SIZE as u64 != 0
             || extent.address < last_end
             || extent.pages == 0
             || extent.version > version
+            || last_page.is_none_or(|page| page > MOST_PAGES)
             || (gone && (header.base == 0 || extent.offset != 0))
         {
             return Err(Damage::Value("an extent"));

@@ -130,13 +130,16 @@ impl Index {
     }
 }
 
-/// Place of page number `page` (from 0) in the file, bytes.
+/// More pages no file has: what is computed of their numbers stays below 2^64.
+pub const MOST_PAGES: u64 = 1 << 50;
+
+/// Place of page number `page` (from 0, below [`MOST_PAGES`]) in the file, bytes.
 pub const fn page_offset(page: u64) -> u64 {
     let block = page / INDEX_ENTRIES as u64;
     (1 + block + 1 + page) * PAGE_SIZE as u64
 }
 
-/// Bytes of a file with `pages` pages: its header, indexes (one more when the last is full) and
+/// Bytes of a file with `pages` pages, at most [`MOST_PAGES`]: its header, indexes (one more when the last is full) and
 /// pages.
 pub const fn file_bytes(pages: u64) -> u64 {
     (1 + pages / INDEX_ENTRIES as u64 + 1 + pages) * PAGE_SIZE as u64

@@ -307,6 +307,7 @@ def pages(t):
             ("first address in the kernel", 40, KERNEL), ("no pages", 48, 0),
             ("too many pages", 48, 1 << 40), ("all pages there are", 48, HUGE),
             ("another version", 56, 2), ("no version", 56, 0), ("offset", 64, 1 << 50),
+            ("offset that no file has", 64, HUGE), ("offset at the end of all", 64, HUGE - 1),
             ("offset of another page", 64, 3), ("address in no page", 40, 0x1001),
             ("number of extents", 32, extents + 1), ("number of extents", 32, 1 << 60),
             ("number of addresses", 8, 1), ("number of mappings", 0, 0),

@@ -15,7 +15,7 @@ use geist_image::files::{
 use geist_image::mm::{AddressSpace, GuardPages, Vma, VmaKind};
 use geist_image::record::{padding, RawRecord, Record, RecordHeader, Records};
 use geist_image::task::{Creds, IntervalTimers, PendingSignal, Process, Rlimits, SignalHandlers};
-use geist_image::task_mm::{file_bytes, page_offset, Index, INDEX_ENTRIES};
+use geist_image::task_mm::{file_bytes, page_offset, Index, INDEX_ENTRIES, MOST_PAGES};
 use geist_image::thread::{
     Registers, Restart, RestartKind, Scheduling, Thread, ThreadState, Xstate,
 };
@@ -213,6 +213,11 @@ fn extents(body: &[u8]) -> bool {
         end = extent
             .end()
             .expect("it ends below the end of all addresses");
+        let behind = extent.offset.checked_add(extent.pages);
+        assert!(
+            behind.is_some_and(|page| page <= MOST_PAGES),
+            "no file is that long"
+        );
         assert!(end > extent.address);
     }
     true
