@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from harness import Failed, PROGRAMS, check, read, seeded, slowness, wait_for
+from harness import Failed, PROGRAMS, check, read, seeded, slowness, wait_for, write
 
 GEIST = os.environ.get("GEIST", "/usr/sbin/geist")
 DEVICE = "/dev/geist"
@@ -212,6 +212,12 @@ class Context:
         process = self.start([program(name), "--out", "{dir}/result", *args], **more)
         process.wait_ready()
         return process
+
+    def script(self, name, text):
+        """Writes a program of a test's own; its path."""
+        path = os.path.join(self.directory, name)
+        write(path, text)
+        return path
 
     def adopt(self, pid, directory):
         """A restarted process."""

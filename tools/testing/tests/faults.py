@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 
-from harness import Skipped, check, read
+from harness import Skipped, check, read, write
 from snapshot import LIBC, PTRACE_DETACH, ptrace
 
 INJECTORS = "/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc"
@@ -27,12 +27,6 @@ OPTIONS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4    # TRACEFORK, TRACEVFORK, TRACECLO
 WALL = 0x40000000
 
 
-def put(path, value):
-    """Writes a file of the kernel."""
-    with open(path, "w") as file:
-        file.write(str(value))
-
-
 @contextlib.contextmanager
 def injection():
     """Only where the module allocates, and every kind of allocation."""
@@ -42,22 +36,22 @@ def injection():
     size = next(int(line.split()[1]) for line in read("/proc/modules").splitlines()
                 if line.startswith("geist "))
     for injector in INJECTORS:
-        put(f"{injector}/verbose", 0)
-        put(f"{injector}/ignore-gfp-wait", "N")
-        put(f"{injector}/require-start", hex(start))
-        put(f"{injector}/require-end", hex(start + size))
-    put(f"{OTHER}/require-start", 1)
-    put(f"{OTHER}/require-end", 2)
-    put(f"{INJECTORS[1]}/ignore-gfp-highmem", "N")
-    put(f"{INJECTORS[1]}/min-order", 0)
+        write(f"{injector}/verbose", 0)
+        write(f"{injector}/ignore-gfp-wait", "N")
+        write(f"{injector}/require-start", hex(start))
+        write(f"{injector}/require-end", hex(start + size))
+    write(f"{OTHER}/require-start", 1)
+    write(f"{OTHER}/require-end", 2)
+    write(f"{INJECTORS[1]}/ignore-gfp-highmem", "N")
+    write(f"{INJECTORS[1]}/min-order", 0)
     try:
         yield
     finally:
         for injector in INJECTORS:
-            put(f"{injector}/ignore-gfp-wait", "Y")
+            write(f"{injector}/ignore-gfp-wait", "Y")
         for injector in (*INJECTORS, OTHER):
-            put(f"{injector}/require-start", 0)
-            put(f"{injector}/require-end", hex((1 << 64) - 1))
+            write(f"{injector}/require-start", 0)
+            write(f"{injector}/require-end", hex((1 << 64) - 1))
 
 
 class Nth:

@@ -4,7 +4,7 @@
 import contextlib
 import os
 
-from harness import read, wait_for
+from harness import read, wait_for, write
 
 ROOT = "/sys/fs/cgroup"
 
@@ -17,8 +17,7 @@ class Group:
 
     def put(self, name, value):
         """Sets one of its files."""
-        with open(f"{self.path}/{name}", "w") as file:
-            file.write(str(value))
+        write(f"{self.path}/{name}", value)
 
     def number(self, name):
         """What one of its files says."""
@@ -46,15 +45,14 @@ class Group:
 
 def move(pid, path):
     """Puts a process into the group at a path, unless it has ended."""
-    with contextlib.suppress(ProcessLookupError), open(f"{path}/cgroup.procs", "w") as file:
-        file.write(str(pid))
+    with contextlib.suppress(ProcessLookupError):
+        write(f"{path}/cgroup.procs", pid)
 
 
 @contextlib.contextmanager
 def group(name, controller):
     """A group of its own with a controller; what is in it at the end goes back to the others."""
-    with open(f"{ROOT}/cgroup.subtree_control", "w") as file:
-        file.write(f"+{controller}")
+    write(f"{ROOT}/cgroup.subtree_control", f"+{controller}")
     one = Group(f"geist-test-{name}")
     os.mkdir(one.path)
     try:

@@ -76,6 +76,12 @@ def read(path, mode="r"):
         return None
 
 
+def write(path, value):
+    """Replaces a file's content, as a setting of the kernel is set."""
+    with open(path, "w") as file:
+        file.write(str(value))
+
+
 class Test:
     """A registered test."""
 

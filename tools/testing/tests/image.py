@@ -4,7 +4,9 @@
 Knows the frame of the files and the first structures of records, nothing of the client or module.
 """
 
+import contextlib
 import os
+import stat
 import struct
 
 MAGIC = b"geist\r\n\x1a"
@@ -86,6 +88,23 @@ def build_records(records, count=None):
     return b"".join(parts)
 
 
+@contextlib.contextmanager
+def replaced_by(path, make):
+    """Something else is in the place of a file: what make(path) makes there."""
+    os.rename(path, path + ".real")
+    make(path)
+    try:
+        yield
+    finally:
+        remove(path)
+        os.rename(path + ".real", path)
+
+
+def remove(path):
+    """Removes what is there, a directory or anything else."""
+    (os.rmdir if stat.S_ISDIR(os.lstat(path).st_mode) else os.unlink)(path)
+
+
 class Version:
     """The files of a version in a store, kept in memory as they were."""
 
@@ -126,13 +145,17 @@ class Version:
         """The records of the task file."""
         return parse_records(self.body(self.task_name))
 
-    def forge(self, kind, name, body):
-        """Replaces the body of a file with header and trailer, and makes the manifest fit."""
+    def write_body(self, name, body):
+        """Replaces the body of a file with header and trailer: its size and checksum."""
         crc = crc32c(body)
         content = (self.original[name][:HEADER.size] + body
                    + TRAILER.pack(len(body), crc, TRAILER_MAGIC))
         self.write(name, content)
-        self.fit_manifest(kind, len(content), crc)
+        return len(content), crc
+
+    def forge(self, kind, name, body):
+        """The same, and makes the manifest fit."""
+        self.fit_manifest(kind, *self.write_body(name, body))
 
     def forge_records(self, records, count=None):
         """Replaces the task file by one of these records."""
@@ -145,9 +168,7 @@ class Version:
             found, pid, _, _, reserved = MANIFEST.unpack_from(body, at)
             if found == kind:
                 MANIFEST.pack_into(body, at, found, pid, size, crc, reserved)
-        content = (self.original[self.global_name][:HEADER.size] + bytes(body)
-                   + TRAILER.pack(len(body), crc32c(body), TRAILER_MAGIC))
-        self.write(self.global_name, content)
+        self.write_body(self.global_name, bytes(body))
 
     def forge_index(self, change):
         """Changes the indexes of the task_mm file: change(block, entries) on lists of pairs."""

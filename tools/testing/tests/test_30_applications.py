@@ -81,9 +81,7 @@ def sqlite(t):
 @test("python3 prints a growing sequence", timeout=150)
 def python(t):
     """The interpreter, with its heap and its output file: no line lost, doubled or different."""
-    script = os.path.join(t.directory, "sequence.py")
-    with open(script, "w") as file:
-        file.write(SEQUENCE)
+    script = t.script("sequence.py", SEQUENCE)
     argv = ["/bin/sh", "-c", f"exec {sys.executable} {script} {t.rounds(6000, 2000)} > $0/out",
             "{dir}"]
     disturbed(t, argv, 3, span_of=0.6, result="out", begun=written("out", 100))
@@ -93,9 +91,7 @@ def python(t):
 def rewound(t):
     """The program ran on after the checkpoint and wrote more. With --rewind-files its output is cut
     back to what it was, and the end is that of an undisturbed run."""
-    script = os.path.join(t.directory, "sequence.py")
-    with open(script, "w") as file:
-        file.write(SEQUENCE)
+    script = t.script("sequence.py", SEQUENCE)
     argv = ["/bin/sh", "-c", f"exec {sys.executable} {script} {t.rounds(6000, 2000)} >> $0/out",
             "{dir}"]
     wanted, _ = t.undisturbed(argv, "out")

@@ -12,8 +12,8 @@ import time
 import snapshot
 from context import program, state_of
 from device import Device, Refused
-from harness import check, read, test, wait_for
-from image import CONTROL, GLOBAL, GLOBAL_BYTES, MANIFEST, NODE, TAGS, Version, crc32c
+from harness import check, read, test, wait_for, write
+from image import (CONTROL, GLOBAL_BYTES, MANIFEST, NODE, TAGS, Version, remove, replaced_by)
 from test_65_forged import HUGE, KERNEL, NOT_CANONICAL, REGS, TOP, try_restart
 
 VALUES = (0, 1, 2, 0xff, 0xfff, 0x1000, 0x1001, 0x7fffffff, 0x80000000, 0xffffffff, 1 << 46, TOP,
@@ -148,10 +148,8 @@ class Forger:
                 del body[at:at + MANIFEST.size]
             else:
                 body[at:at] = body[at:at + MANIFEST.size]
-        content = self.version.original[name]
-        self.version.write(name, content[:64] + bytes(body)
-                           + struct.pack("<QI", len(body), crc32c(body)) + content[-4:])
-        return [f"{name} ({GLOBAL}): {said}"]
+        self.version.write_body(name, bytes(body))
+        return [f"{name}: {said}"]
 
     def pages(self):
         """Addresses in the index of the pages."""
@@ -169,9 +167,9 @@ class Forger:
             (60, 14, 10, 10, 6))[0]()
 
 
-def prepared(device_of, process, number, files):
+def prepared(t, process, number, files):
     """What the module says of a version when its restart is prepared: a sentence, or None."""
-    with Device(device_of.store, process.pid) as device:
+    with Device(t.store, process.pid) as device:
         try:
             device.prepare(number, files)
         except Refused as reason:
@@ -202,6 +200,7 @@ def thousand(t):
     check(prepared(t, process, 2, files) is None, "the version as it is is refused")
     count, most = (10000, 500) if t.soak else (1000, 100)
     kinds, passed, ran = collections.Counter(), 0, 0
+    before = len(t.notes)
     for number in range(count):
         version = t.rng.choice(versions)
         said = Forger(t.rng, version).forge()
@@ -215,7 +214,7 @@ def thousand(t):
             kinds[refusal.split(":")[0]] += 1
         version.put_all_back()
         # What went well needs not be told.
-        del t.notes[-4:]
+        del t.notes[before:]
     os.close(exe)
     t.figure(f"{count} forged: {sum(kinds.values())} refused by the module at once, {passed} passed, "
              f"{ran} of {min(passed, most)} ran")
@@ -232,8 +231,7 @@ def traps(t):
     folder = os.path.join(t.store, str(process.pid))
     again = t.restart(process, "--version", 2)
     outside = os.path.join(t.directory, "outside")
-    with open(outside, "w") as file:
-        file.write("not of geist")
+    write(outside, "not of geist")
     makers = {
         "link": lambda path: os.symlink(outside, path),
         "dangling link": lambda path: os.symlink(outside + ".none", path),
@@ -245,13 +243,9 @@ def traps(t):
         for name in versions[1].original:
             if name.startswith("description"):
                 continue
-            path = os.path.join(folder, name)
-            os.rename(path, path + ".away")
-            make(path)
-            said = prepared(t, process, 2, [])
+            with replaced_by(os.path.join(folder, name), make):
+                said = prepared(t, process, 2, [])
             check(said and name in said, f"{name} is a {what}: the module says {said!r}")
-            (os.rmdir if what == "directory" else os.unlink)(path)
-            os.rename(path + ".away", path)
         for name in versions[1].original:
             path = os.path.join(folder, name.replace("_v2.", "_v3."))
             make(path)
@@ -266,8 +260,7 @@ def traps(t):
             left = [one for one in os.listdir(folder) if "_v3." in one]
             check("global" in name or left == [os.path.basename(path)], f"left: {left}")
             for one in left:
-                one = os.path.join(folder, one)
-                (os.rmdir if stat.S_ISDIR(os.lstat(one).st_mode) else os.unlink)(one)
+                remove(os.path.join(folder, one))
     check(read(outside) == "not of geist", "a file outside of the store was written")
     check(again.alive(), "the program ended")
     again.kill()

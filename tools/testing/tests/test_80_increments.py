@@ -11,7 +11,7 @@ import subprocess
 
 import snapshot
 from context import state_of
-from harness import Failed, PROGRAMS, check, read, slowness, test, wait_for
+from harness import Failed, PROGRAMS, check, read, slowness, test, wait_for, write
 from test_16_swap import swap
 from watching import knob
 
@@ -235,13 +235,9 @@ def userfault(t):
     """Between two versions pages are copied and moved to where no page ever was, by UFFDIO_COPY and
     UFFDIO_MOVE, and zeros over a private file by UFFDIO_ZEROPAGE, and the userfaultfd is closed:
     nothing faults, and the increment has them."""
-    program = t.start_program("userfault")
-    wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
-    take(t, program)
-    program.go_on()
-    program.wait_file("result.moved")
-    wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
-    check(take(t, program)["kind"] == "increment", "a complete version")
+    for program, _ in userfault_stops(t):
+        version = take(t, program)
+    check(version["kind"] == "increment", "a complete version")
     program.kill()
     again = t.restart(program)
     again.go_on()
@@ -258,8 +254,7 @@ def sources(t):
     their memory step by step: `paranoid` finds that a page was missed. With all of them it finds none."""
     # Some of it takes huge pages.
     for name in ("drop_caches", "compact_memory"):
-        with open(f"/proc/sys/vm/{name}", "w") as file:
-            file.write("1")
+        write(f"/proc/sys/vm/{name}", 1)
     with knob("paranoid", 1):
         found = {source: missed_without(t, source) for source in (*SOURCES, "none")}
     t.figure("; ".join(f"without {source}: {said or 'nothing'}" for source, said in found.items()))
@@ -269,30 +264,37 @@ def sources(t):
 
 def missed_without(t, source):
     """At which step a page was missed while a source is off, and how; None when none was."""
+    stops = userfault_stops if source == "userfaults" else moves_stops
     with knob("blind", source):
-        if source == "userfaults":
-            program = t.start_program("userfault")
-            wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
-            check(missed(t, program, "the beginning") is None, "a page is missed at the beginning")
-            said = missed_by_userfault(t, program)
-            program.kill()
-            return said
-        program = t.start_program("moves")
-        for step in itertools.count():
-            last = stopped_after(program, step)
-            said = missed(t, program, f"step {step}")
-            if said or step == last:
-                program.kill()
-                return said
-            program.go_on()
+        for number, (program, when) in enumerate(stops(t)):
+            said = missed(t, program, when)
+            check(number or said is None, f"a page is missed by the first version: {said}")
+            if said:
+                break
+        program.kill()
+    return said
 
 
-def missed_by_userfault(t, program):
-    """The same once pages came through a userfaultfd."""
+def moves_stops(t):
+    """A program that changes its memory step by step, at each stop, and what it has done."""
+    program = t.start_program("moves")
+    for step in itertools.count():
+        last = stopped_after(program, step)
+        yield program, f"step {step}"
+        if step == last:
+            return
+        program.go_on()
+
+
+def userfault_stops(t):
+    """The same of one into which pages come through a userfaultfd, between two stops."""
+    program = t.start_program("userfault")
+    wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
+    yield program, "the beginning"
     program.go_on()
     program.wait_file("result.moved")
     wait_for(lambda: state_of(program.pid) == "T", 20, "stop")
-    return missed(t, program, "a userfaultfd")
+    yield program, "a userfaultfd"
 
 
 def missed(t, program, when):

@@ -86,9 +86,7 @@ def one_age(t):
     every page is of one age, none is newer than the moment of the freeze, and none older than it can be."""
     with store_on_disk(t, 128) as (store, disk):
         t.store = store
-        script = os.path.join(t.directory, "filler.py")
-        with open(script, "w") as file:
-            file.write(FILLER)
+        script = t.script("filler.py", FILLER)
         process = t.start([sys.executable, script, str(PAGES)])
         head, at = map(int, process.wait_file("result.ready").split())
         disk.table(("delay", 0, disk.sectors, 10))

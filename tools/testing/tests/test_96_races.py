@@ -13,10 +13,11 @@ import time
 from context import GEIST
 from device import Device, Refused
 from groups import group
-from harness import check, read, slowness, test
+from harness import check, read, slowness, test, write
 from snapshot import LIBC, PTRACE_DETACH
 from test_16_swap import swap
 from test_70_module import loaded
+from watching import committed
 
 SYS_DELETE_MODULE = 176
 PTRACE_SEIZE = 0x4206
@@ -72,15 +73,13 @@ def disturbances(process):
                 read(f"/proc/{pid}/{name}", "rb")
 
     def compact(_):
-        with open("/proc/sys/vm/compact_memory", "w") as file:
-            file.write("1")
-        with open("/proc/sys/vm/drop_caches", "w") as file:
-            file.write("3")
+        write("/proc/sys/vm/compact_memory", 1)
+        write("/proc/sys/vm/drop_caches", 3)
 
     def processors(numbers):
         for value in "01":
-            with contextlib.suppress(OSError), open(CPU, "w") as file:
-                file.write(value)
+            with contextlib.suppress(OSError):
+                write(CPU, value)
             time.sleep(numbers.uniform(0, 0.3))
 
     def unload(_):
@@ -96,11 +95,9 @@ def other_store(t, process):
 
 def versions(t, process, device, seconds):
     """Takes versions as fast as it goes: how many, and how many were refused, each with a sentence."""
-    taken, refused, version = 0, 0, 1
+    taken, refused, version = 0, 0, max(committed(t, process), default=0) + 1
     other = other_store(t, process)
     os.mkdir(other, 0o700)
-    while os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin")):
-        version += 1
     end = time.monotonic() + seconds
     others = []
     while time.monotonic() < end and process.alive():
@@ -111,7 +108,7 @@ def versions(t, process, device, seconds):
             check(str(reason).strip(), "refused without a sentence")
             refused += 1
             # Another one may have this number.
-            version += os.path.exists(os.path.join(t.store, str(process.pid), f"global_v{version}.bin"))
+            version += version in committed(t, process)
         if refused % 7 == 3:
             # A second one, into another store, by the client.
             t.geist("checkpoint", process.pid, "--durability", "none", store=other)
@@ -126,17 +123,14 @@ def versions(t, process, device, seconds):
 def merging(on):
     """Whether equal pages of programs that allow it are merged, with much zeal."""
     for name, value in (("sleep_millisecs", 20), ("pages_to_scan", 2000), ("run", int(on))):
-        with open(f"{KSM}/{name}", "w") as file:
-            file.write(str(value))
+        write(f"{KSM}/{name}", value)
 
 
 def begin(t, seed, limited):
     """A program: every third one becomes another all the time; the others do all to their memory, every
     other one of them in a control group, where it will meet its end by the OOM killer."""
     if seed % 3 == 2:
-        script = os.path.join(t.directory, "execer")
-        with open(script, "w") as file:
-            file.write(EXECER)
+        script = t.script("execer", EXECER)
         os.chmod(script, 0o755)
         process = t.start([script, "1"])
         process.wait_ready()
@@ -176,8 +170,7 @@ def one_life(t, seed, seconds, limited):
                 os.kill(helper, signal.SIGKILL)
             os.waitpid(helper, 0)
         if os.path.exists(CPU):
-            with open(CPU, "w") as file:
-                file.write("1")
+            write(CPU, 1)
     check(loaded(), "the module went while it was needed")
     device.close()
     process.kill()

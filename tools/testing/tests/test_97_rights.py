@@ -9,7 +9,7 @@ import subprocess
 
 from context import GEIST, program
 from harness import check, test
-from image import Version
+from image import Version, replaced_by
 from test_50_refusals import as_nobody, device_for_all, start_maw, unharmed
 
 PYTHON = shutil.which("python3")
@@ -137,17 +137,11 @@ def traps(t):
     for name in sorted(Version(t.store, process.pid, version).original):
         path = os.path.join(folder, name)
         for kind, make in traps_of.items():
-            os.rename(path, path + ".real")
-            make(path)
-            answer = t.geist("restart", process.pid, seconds=20)
+            with replaced_by(path, make):
+                answer = t.geist("restart", process.pid, seconds=20)
             check(answer.code == 1 and answer.err.strip(), f"{name} is a {kind}: {answer.err!r}")
             check(not os.path.exists(f"/proc/{process.pid}"), f"{name} is a {kind}: it was started")
-            (os.rmdir if kind == "directory" else os.unlink)(path)
-            os.rename(path + ".real", path)
-    os.rename(folder, folder + ".real")
-    os.symlink(folder + ".real", folder)
-    answer = t.geist("restart", process.pid, seconds=20)
+    with replaced_by(folder, traps_of["link"]):
+        answer = t.geist("restart", process.pid, seconds=20)
     check(answer.code == 1, "an application that is a link was restarted")
-    os.unlink(folder)
-    os.rename(folder + ".real", folder)
     t.geist_ok("restart", process.pid)

@@ -2,7 +2,6 @@
 """Where memory is limited: a program is not killed for what its checkpoints take, and none is
 restarted where it has no room."""
 
-import os
 import sys
 
 from context import GEIST, state_of
@@ -56,9 +55,7 @@ def little_left(t):
     None is restarted in a group that is too small for it: that is said before anything is begun."""
     with store_on_disk(t, 512) as (store, disk), group("limited", "memory") as limited:
         t.store = store
-        script = os.path.join(t.directory, "writer.py")
-        with open(script, "w") as file:
-            file.write(WRITER)
+        script = t.script("writer.py", WRITER)
         process = t.start([sys.executable, script, str(MEGABYTES)], preexec_fn=lambda: limited.take("0"))
         address = int(process.wait_file("result.ready"), 16)
         limit = limited.number("memory.current") * 6 // 5

@@ -54,9 +54,7 @@ def different(t):
     """The kernel's and glibc's generators give other numbers each time, though glibc keeps a state in
     the program. The program's own gives the same ones, as documented, unless it is told of the
     restart: by a hook that sends it a signal before its first instruction, or by the generation."""
-    script = os.path.join(t.directory, "drawer.py")
-    with open(script, "w") as file:
-        file.write(DRAWER)
+    script = t.script("drawer.py", DRAWER)
     process = t.start([sys.executable, script])
     process.wait_ready()
     t.checkpoint(process, "--kill")

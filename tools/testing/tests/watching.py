@@ -6,7 +6,7 @@ import fcntl
 import os
 import struct
 
-from harness import check, read, wait_for
+from harness import check, read, wait_for, write
 
 KNOBS = "/sys/kernel/geist"
 APPS = f"{KNOBS}/apps"
@@ -18,13 +18,11 @@ def knob(name, value):
     path = f"{KNOBS}/{name}"
     before = read(path)
     check(before is not None, f"there is no {path}")
-    with open(path, "w") as file:
-        file.write(str(value))
+    write(path, value)
     try:
         yield
     finally:
-        with open(path, "w") as file:
-            file.write(before)
+        write(path, before)
 
 
 def shown(app, name):

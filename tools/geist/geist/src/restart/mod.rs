@@ -32,7 +32,7 @@ use files::Files;
 use geist_image::task::PROCESS_STOPPED;
 use geist_image::PAGE_SIZE;
 use rustix::process::{
-    kill_process, waitid, waitpid, Pid, Signal, WaitId, WaitIdOptions, WaitOptions,
+    kill_process, waitid, waitpid, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 use serde::Serialize;
 use skeleton::{Outcome, Plan};
@@ -88,18 +88,20 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
     // The process has them to itself from here on: pipes, locks.
     drop(files);
     drop(device);
+    let process = as_pid(pid)?;
     let stays_stopped = args.stopped || task.process.flags & PROCESS_STOPPED != 0;
     if stays_stopped || args.hook.is_some() {
-        wait_for_stop(as_pid(pid)?)?;
+        wait_for_stop(process)?;
     }
     if let Some(command) = &args.hook {
-        hook::run(command, app.id, version, as_pid(pid)?).inspect_err(|_| {
-            if let Some(terminal) = &terminal {
-                terminal.take_back();
-            }
+        hook::run(command, app.id, version, process).map_err(|error| {
+            let _ = end(process, terminal.as_ref());
+            error.context(format!(
+                "process {pid} was killed again before its first instruction"
+            ))
         })?;
         if !stays_stopped {
-            kill_process(as_pid(pid)?, Signal::CONT).context("letting the process go on")?;
+            kill_process(process, Signal::CONT).context("letting the process go on")?;
         }
     }
     let report = Report {
@@ -126,7 +128,7 @@ pub fn run(common: &Common, args: &RestartArgs) -> Result<ExitCode> {
         ))?;
     }
     match args.foreground {
-        true => foreground::wait(as_pid(pid)?, terminal),
+        true => foreground::wait(process, terminal),
         false => Ok(ExitCode::SUCCESS),
     }
 }
@@ -246,12 +248,7 @@ fn revive(
         Ok(pages)
     };
     fill().map_err(|error| {
-        // It may have died by itself; then there is nobody to kill.
-        let _ = kill_process(pid, Signal::KILL);
-        let status = waitpid(Some(pid), WaitOptions::empty());
-        if let Some(terminal) = terminal {
-            terminal.take_back();
-        }
+        let status = end(pid, terminal);
         let refused = ioctl::sentence(&page.content());
         if !refused.is_empty() {
             return anyhow!(refused);
@@ -272,6 +269,20 @@ fn revive(
             _ => error,
         }
     })
+}
+
+/// Ends a process that is not to be, a child of ours, which gives the terminal back: how it ended.
+fn end(
+    pid: Pid,
+    terminal: Option<&foreground::Terminal>,
+) -> rustix::io::Result<Option<(Pid, WaitStatus)>> {
+    // It may have died by itself; then there is nobody to kill.
+    let _ = kill_process(pid, Signal::KILL);
+    let status = waitpid(Some(pid), WaitOptions::empty());
+    if let Some(terminal) = terminal {
+        terminal.take_back();
+    }
+    status
 }
 
 /// Why a process with the old pid cannot be made.
