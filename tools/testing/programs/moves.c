@@ -305,17 +305,50 @@ static void came_whole(void)
 	fill(whole, BLOCK);
 }
 
-/* The same, and then they are shared with a child for a moment: no entry tells of a write. */
-static void shared_with_child(void)
+static void share_for_a_moment(void)
 {
-	int pid;
+	int pid = fork();
 
-	fill(inherited, BLOCK);
-	pid = fork();
 	require(pid >= 0);
 	if (!pid)
 		_exit(0);
 	require(waitpid(pid, NULL, 0) == pid);
+}
+
+/* The same, and then they are shared with a child for a moment: no entry tells of a write. */
+static void shared_with_child(void)
+{
+	fill(inherited, BLOCK);
+	share_for_a_moment();
+}
+
+static unsigned char *group, *lent;
+
+/* As many pages as a folio of 64 KiB has, which nobody has touched yet. */
+static unsigned char *map_group(void)
+{
+	unsigned char *around = map_private(2 * BYTES);
+
+	return around + BYTES - (uintptr_t)around % BYTES;
+}
+
+static void groups_before(void)
+{
+	group = map_group();
+	lent = map_group();
+}
+
+/* Where such folios are allocated: a single fault for all, and each has an entry of its own. */
+static void came_together(void)
+{
+	fill(group, BYTES);
+}
+
+/* The same, and no entry tells of a write any more. */
+static void came_together_and_shared(void)
+{
+	fill(lent, BYTES);
+	share_for_a_moment();
 }
 
 static void (*const preparations[])(void) = {
@@ -323,7 +356,7 @@ static void (*const preparations[])(void) = {
 	exchanged_before,  left_behind_before,	      anew_before,
 	again_before,	   punched_before,	      unshared_before,
 	pinned_before,	   many_before,		      plain_before,
-	blocks_before,
+	blocks_before,	   groups_before,
 };
 
 static void (*const changes[])(void) = {
@@ -331,6 +364,7 @@ static void (*const changes[])(void) = {
 	left_behind,  mapped_anew,	  mapped_again,	   given_back,
 	unshared,     read_by_disk,	  written_remotely, moved_many,
 	written,      discarded,	  came_whole,	    shared_with_child,
+	came_together, came_together_and_shared,
 };
 
 int main(int argc, char **argv)

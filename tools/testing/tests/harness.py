@@ -11,6 +11,7 @@ time limit, in a directory of its own, and with random numbers that depend only 
 test's name. After it the kernel log is searched for reports.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -80,6 +81,22 @@ def write(path, value):
     """Replaces a file's content, as a setting of the kernel is set."""
     with open(path, "w") as file:
         file.write(str(value))
+
+
+@contextlib.contextmanager
+def settings(values):
+    """Settings of the kernel, by path, put back at the end. What this kernel does not have is left
+    out."""
+    before = {path: read(path) for path in values}
+    before = {path: text for path, text in before.items() if text is not None}
+    try:
+        for path in before:
+            write(path, values[path])
+        yield
+    finally:
+        for path, text in before.items():
+            # Of several words the one in brackets was chosen.
+            write(path, re.sub(r".*\[(.*)\].*", r"\1", text).strip())
 
 
 class Test:

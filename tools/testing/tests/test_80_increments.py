@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Increments: what changed, nothing less, and not much more."""
 
-import contextlib
 import ctypes
 import itertools
 import os
@@ -11,7 +10,7 @@ import subprocess
 
 import snapshot
 from context import state_of
-from harness import Failed, PROGRAMS, check, read, slowness, test, wait_for, write
+from harness import Failed, PROGRAMS, check, read, settings, slowness, test, wait_for, write
 from test_16_swap import swap
 from watching import knob
 
@@ -77,37 +76,18 @@ def restart_and_compare(t, process, version, wanted, history=()):
                   f"{len(lost)} are missing ({some(lost)}), {len(more)} are new ({some(more)})")
 
 
+# Several pages at once where nobody touched any yet, each with an entry of its own.
+GROUPS = {"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled": "always"}
+
 # What makes the kernel move, merge and replace pages often, without taking all of a slow machine.
 RESTLESS = {
-    "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled": "always",
+    **GROUPS,
     "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs": "20",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan": "4096",
     "/sys/kernel/mm/ksm/sleep_millisecs": "10",
     "/sys/kernel/mm/ksm/pages_to_scan": "500",
     "/sys/kernel/mm/ksm/run": "1",
 }
-
-
-@contextlib.contextmanager
-def restless():
-    """Has the kernel work on everybody's memory."""
-    before = {path: read(path) for path in RESTLESS}
-    try:
-        for path, value in RESTLESS.items():
-            if before[path] is not None:
-                put(path, value)
-        yield
-    finally:
-        for path, value in before.items():
-            # Of several words the one in brackets was chosen.
-            if value is not None:
-                put(path, re.sub(r".*\[(.*)\].*", r"\1", value).strip())
-
-
-def put(path, text):
-    """Writes to a file of the kernel."""
-    with open(path, "w") as file:
-        file.write(text)
 
 
 @test("every version holds the memory of its freeze", timeout=500)
@@ -123,8 +103,8 @@ def oracle(t):
 def oracle_restless(t):
     """The same while the kernel swaps, compacts, merges equal pages, allocates several pages at once
     and collapses what it can to huge pages."""
-    with swap(t), restless():
-        follow(t, t.rounds(40, 6), lambda: put("/proc/sys/vm/compact_memory", "1"))
+    with swap(t), settings(RESTLESS):
+        follow(t, t.rounds(40, 6), lambda: write("/proc/sys/vm/compact_memory", 1))
 
 
 def follow(t, versions, meanwhile=lambda: None):
@@ -252,10 +232,10 @@ SOURCES = ("writes", "absences", "clearings", "unmappings", "forks", "layouts", 
 def sources(t):
     """Each source from which tracking learns of changes is switched off by itself, and programs change
     their memory step by step: `paranoid` finds that a page was missed. With all of them it finds none."""
-    # Some of it takes huge pages.
+    # Some of it takes huge pages, some of it smaller groups of pages.
     for name in ("drop_caches", "compact_memory"):
         write(f"/proc/sys/vm/{name}", 1)
-    with knob("paranoid", 1):
+    with settings(GROUPS), knob("paranoid", 1):
         found = {source: missed_without(t, source) for source in (*SOURCES, "none")}
     t.figure("; ".join(f"without {source}: {said or 'nothing'}" for source, said in found.items()))
     check(found.pop("none") is None, "a page is missed with all of them")
