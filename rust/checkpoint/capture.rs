@@ -28,7 +28,7 @@ const MOST_EXPECTED: usize = 1 << 16;
 /// Everything that one capture of a process gave.
 pub(super) struct Captured {
     pub(super) state: MemoryGhost,
-    pub(super) memory: mm::Memory,
+    pub(super) memory: KBox<mm::Memory>,
     pub(super) left_out: u32,
     pub(super) threads: u32,
     pub(super) realtime_ns: u64,
@@ -54,7 +54,7 @@ pub(super) fn freeze_and_capture(
     figures: &mut Figures,
 ) -> Outcome<(Frozen, Instant<Monotonic>, Captured)> {
     let pid = subject.pid;
-    let mut kept: Option<mm::Memory> = None;
+    let mut kept: Option<KBox<mm::Memory>> = None;
     let mut freezing = None;
     for _ in 0..ATTEMPTS {
         // What can be done before the process stands still.
@@ -67,6 +67,7 @@ pub(super) fn freeze_and_capture(
         let capturing = Instant::now();
         let mut wanted = match (&mut kept, &mut *base) {
             (Some(memory), _) => {
+                let memory: &mut mm::Memory = memory;
                 Wanted::Changed(subject.set, &mut memory.layout, memory.seen.as_ref())
             }
             (None, Some(base)) => {
@@ -90,7 +91,7 @@ pub(super) fn freeze_and_capture(
         match captured {
             Ok(mut captured) => {
                 if let Some(before) = kept.take() {
-                    captured.memory = before.followed_by(captured.memory)?;
+                    captured.memory = mm::Memory::of_both(before, captured.memory)?;
                 }
                 if still {
                     figures.capture_us = micros(capturing);
@@ -102,7 +103,7 @@ pub(super) fn freeze_and_capture(
             Err(Spoilt { failure, memory }) => {
                 if let Some(memory) = memory {
                     kept = Some(match kept.take() {
-                        Some(before) => before.followed_by(memory)?,
+                        Some(before) => mm::Memory::of_both(before, memory)?,
                         None => memory,
                     });
                 } else if taken {
@@ -126,7 +127,7 @@ pub(super) fn freeze_and_capture(
 struct Spoilt {
     failure: Failure,
     /// What was taken from the dirty set is in here, if the memory was captured.
-    memory: Option<mm::Memory>,
+    memory: Option<KBox<mm::Memory>>,
 }
 
 impl From<Failure> for Spoilt {

@@ -19,6 +19,7 @@ use crate::sys::fd::FileRef;
 use crate::sys::mm::{read_memory, vma_bits, AddressSpace, Fields, Mapping};
 use crate::sys::page::NewPage;
 use crate::track::{Backing, DirtySet, Layout};
+use core::mem;
 use kernel::prelude::*;
 
 /// A mapping, as far as the capture of its pages must know it.
@@ -122,6 +123,8 @@ pub(crate) struct Memory {
     pub(crate) shared: Pages,
     /// Ranges in which no page of an earlier version counts any more, but those captured now.
     pub(crate) gone: KVVec<Range>,
+    /// Addresses of blocks of which many pages may well be what they were.
+    pub(crate) doubted: KVVec<u64>,
     /// The mappings.
     pub(crate) layout: Layout,
     /// What of shared objects is in the pages.
@@ -135,8 +138,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// What both captures gave, of which `later` builds on this one. May sleep.
-    pub(super) fn followed_by(mut self, later: Self) -> Outcome<Self> {
+    /// What both captures gave, of which `later` builds on the one `before`. May sleep.
+    pub(super) fn of_both(mut before: KBox<Self>, mut later: KBox<Self>) -> Outcome<KBox<Self>> {
         if later.complete {
             return Ok(later);
         }
@@ -147,15 +150,19 @@ impl Memory {
             .layout
             .gaps(|start, end| Ok(gone.push((start, end), GFP_KERNEL)?))?;
         let changes = Changes::new(later.pages.addresses(), &gone)?;
-        self.pages.retain(|address, _| !changes.has(address));
-        self.pages.append(later.pages)?;
-        self.gone.extend_from_slice(&later.gone, GFP_KERNEL)?;
-        Ok(Self {
-            pages: self.pages,
-            gone: self.gone,
-            complete: self.complete,
-            ..later
-        })
+        before.pages.retain(|address, _| !changes.has(address));
+        before
+            .pages
+            .append(mem::replace(&mut later.pages, Pages::new()))?;
+        before.gone.extend_from_slice(&later.gone, GFP_KERNEL)?;
+        before
+            .doubted
+            .extend_from_slice(&later.doubted, GFP_KERNEL)?;
+        mem::swap(&mut before.pages, &mut later.pages);
+        mem::swap(&mut before.gone, &mut later.gone);
+        mem::swap(&mut before.doubted, &mut later.doubted);
+        later.complete = before.complete;
+        Ok(later)
     }
 }
 
@@ -169,7 +176,7 @@ pub(super) fn capture(
     known_vdso: &mut Option<Vdso>,
     files: &mut FileTable,
     out: &mut RecordWriter<'_>,
-) -> Outcome<Memory> {
+) -> Outcome<KBox<Memory>> {
     let pid = process.pid;
     let View {
         fields,
@@ -200,16 +207,19 @@ pub(super) fn capture(
     for plan in plans.iter() {
         pages::capture_shared(pid, plan, &mut shared)?;
     }
-    Ok(Memory {
+    let memory = Memory {
         pages: gathered.pages,
         shared,
         gone: gathered.gone,
+        doubted: gathered.doubted,
         layout,
         shown,
         shared_files,
         complete: matches!(wanted, Wanted::All(_)),
         seen,
-    })
+    };
+    // It is handed on many times, and the kernel's stack is small.
+    Ok(KBox::new(memory, GFP_KERNEL)?)
 }
 
 /// Makes what `space` holds now count as captured: only what is written from here on changes. The

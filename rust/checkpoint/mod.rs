@@ -28,6 +28,7 @@ mod restart;
 mod scheduling;
 mod settle;
 mod signals;
+mod stored;
 mod support;
 mod task_mm;
 mod text;
@@ -214,7 +215,7 @@ fn take_version(app: &App, progress: &mut Progress, order: &Order<'_>) -> Outcom
     } = captured;
     let writing = Instant::now();
     let shared_files = core::mem::take(&mut memory.shared_files);
-    let mut settled = settle::settle(pid, memory, base, order.version)?;
+    let mut settled = settle::settle(pid, memory, base, order.version, order.directory)?;
     held.relieve(&mut settled.pages);
     held.left(settled.pages.len());
     figures.parent = settled.parent;

@@ -24,6 +24,10 @@ const PAGE: u64 = PAGE_SIZE as u64;
 /// Most pages between two calls of [`Visitor::prepare`].
 const AT_ONCE: usize = 512;
 
+/// So many pages of a block, captured though nobody saw them being written, are worth reading what is
+/// stored of them.
+const MANY: usize = 32;
+
 /// A range of addresses, end exclusive.
 pub(crate) type Range = (u64, u64);
 
@@ -57,6 +61,8 @@ pub(crate) struct Gathered {
     notes_guards: bool,
     /// Ranges in which no page of an earlier version counts any more, but those captured now.
     pub(crate) gone: KVVec<Range>,
+    /// Addresses of blocks of which many pages were captured that nobody saw being written.
+    pub(crate) doubted: KVVec<u64>,
     /// Which of the pages, by number, the dirty set led to.
     from_set: core::ops::Range<usize>,
     protection: u32,
@@ -74,6 +80,7 @@ impl Gathered {
             guards: KVVec::new(),
             notes_guards: true,
             gone: KVVec::new(),
+            doubted: KVVec::new(),
             from_set: 0..0,
             protection: 0,
             pinned: KVec::new(),
@@ -352,6 +359,7 @@ impl Walk<'_> {
     /// Visits the pages of one block of the dirty set.
     fn block(&self, changed: &Changed<'_>, whole: &[Range], gathered: &mut Gathered) -> Outcome {
         let end = changed.address() + BLOCK_BYTES;
+        let before = gathered.pages.len();
         for (plan, mapping) in self.mappings_in(changed.address(), end) {
             let mut at = plan.vma.start.max(changed.address());
             let until = plan.vma.end.min(end);
@@ -365,6 +373,9 @@ impl Walk<'_> {
             if at < until {
                 self.part(plan, mapping, at, until, changed, gathered)?;
             }
+        }
+        if gathered.pages.len() - before >= changed.written() + MANY {
+            gathered.doubted.push(changed.address(), GFP_KERNEL)?;
         }
         Ok(())
     }

@@ -4,13 +4,15 @@
 
 use super::mm::Memory;
 use super::pages::{drop_unchanged, Range};
+use super::stored::Stored;
 use super::task_mm::Pages;
 use crate::app::Base;
 use crate::error::Outcome;
 use crate::image::control::Extent;
 use crate::image::PAGE_SIZE;
-use crate::sys::file::Incarnation;
-use crate::track::{join_ranges, ControlTree, DirtySet, Layout};
+use crate::sys::file::{Directory, Incarnation};
+use crate::sys::sort::sort_by_key;
+use crate::track::{join_ranges, ControlTree, DirtySet, Layout, BLOCK_BYTES};
 use kernel::prelude::*;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -74,25 +76,28 @@ impl core::ops::Deref for Losses {
     }
 }
 
-/// Decides what version `version` stores: all of `memory`, or what differs from `base`.
+/// Decides what version `version` stores: all of `memory`, or what differs from `base`, whose files are
+/// in `directory`.
 ///
 /// Gives the captured references back where nothing has to be stored. May sleep; belongs behind the
 /// pause.
 pub(super) fn settle(
     pid: u32,
-    memory: Memory,
+    memory: KBox<Memory>,
     base: Option<Base>,
     version: u64,
+    directory: &Directory,
 ) -> Outcome<Settled> {
     let base = base.filter(|_| !memory.complete);
     let Memory {
         mut pages,
         mut shared,
         mut gone,
+        doubted,
         layout,
         seen,
         ..
-    } = memory;
+    } = KBox::into_inner(memory);
     let base = base.unwrap_or_else(Base::nothing);
     let (mut tree, mut old_shared, mut chain) = (base.tree, base.shared, base.chain);
     shared.sort()?;
@@ -100,6 +105,10 @@ pub(super) fn settle(
     join_ranges(&mut gone);
     old_shared.retain(|(address, _)| !contains(&gone, *address));
     let (shared_now, shared_gone) = drop_unchanged(&mut shared, &old_shared)?;
+    if !doubted.is_empty() {
+        let stored = Stored::new(directory, pid)?;
+        drop_stored(&mut pages, doubted, &gone, &tree, stored);
+    }
     pages.append(shared)?;
     pages.sort()?;
     pages.drop_zero(|address| append(&mut gone, (address, address + PAGE)))?;
@@ -187,6 +196,24 @@ impl Settled {
             ..next
         }))
     }
+}
+
+/// Lets go of the pages of some `blocks` that `tree` has, `stored` as they are, and will not forget, as
+/// it will what is `gone`.
+fn drop_stored(
+    pages: &mut Pages,
+    mut blocks: KVVec<u64>,
+    gone: &[Range],
+    tree: &ControlTree,
+    mut stored: Stored<'_>,
+) {
+    sort_by_key(&mut blocks, |block| *block);
+    pages.retain(|address, content| {
+        let block = address / BLOCK_BYTES * BLOCK_BYTES;
+        blocks.binary_search(&block).is_err()
+            || contains(gone, address)
+            || !stored.has(tree, address, content)
+    });
 }
 
 /// Whether `address` lies in one of `ranges`, which ascend and do not touch.

@@ -37,6 +37,11 @@ impl PageBits {
     /// No page.
     pub(crate) const NONE: Self = Self([0; WORDS]);
 
+    /// Number of pages.
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// The first page from `number` on whose bit is set.
     pub(crate) fn first_from(&self, number: usize) -> Option<usize> {
         let mut index = number / 64;

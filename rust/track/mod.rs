@@ -156,6 +156,11 @@ impl<'a> Changed<'a> {
         self.block.address
     }
 
+    /// Number of pages that saw a write fault.
+    pub(crate) fn written(&self) -> usize {
+        self.block.written.count()
+    }
+
     fn page(&self, address: u64) -> usize {
         (address.saturating_sub(self.block.address) as usize) / PAGE_SIZE
     }

@@ -93,6 +93,18 @@ impl ControlTree {
         Some((*key, *run))
     }
 
+    /// The node that has the page at `address`.
+    pub(crate) fn find(&self, address: u64) -> Option<Extent> {
+        let (key, run) = self.before(address + 1)?;
+        let found = Extent {
+            address: key,
+            pages: run.pages,
+            version: run.version,
+            offset: run.offset,
+        };
+        (address < key + run.pages * PAGE).then_some(found)
+    }
+
     /// Forgets the pages from `start` to `end`. Returns whether there were any; `lost` gets the
     /// version that stores them and how many, for every node. `ENOMEM` leaves the tree valid, with
     /// fewer pages than before. May sleep.

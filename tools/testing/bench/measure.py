@@ -46,6 +46,21 @@ def increments(directory, setting, rounds, make):
     return {"first": taken[0], "increments": taken[2:]}
 
 
+def forks(directory, setting, rounds):
+    """What fork() of a running MAW takes: the pause of a checkpoint that a child writes. Nothing else looks at it."""
+    with huge_pages(setting):
+        maw = Maw(os.path.join(directory, "maw"), MEGABYTES, report=5)
+        try:
+            taken = []
+            for _ in range(rounds + 1):
+                maw.do_rounds(ROUNDS_BETWEEN)
+                taken.append({"pause_us": maw.fork()})
+        finally:
+            maw.kill()
+    # After the first, what it shared with its child is shared no more.
+    return taken[1:]
+
+
 def exact_sizes(directory, setting, rounds):
     """Bytes of increments of geist against the pages whose content really differs: MAW is stopped, its memory is
     looked at, it is checkpointed and goes on."""
@@ -130,6 +145,8 @@ def everything(directory, rounds, parts, settings, say):
         for name, make in (("geist", Geist), ("criu", Criu)):
             say(f"{name}: increments of MAW, {MEGABYTES} MB, huge pages {setting}")
             of_setting[name] = increments(directory, setting, rounds, make)
+        say(f"fork() of MAW, {MEGABYTES} MB, huge pages {setting}")
+        of_setting["fork"] = forks(directory, setting, rounds)
         found["increments"].append(of_setting)
     for setting in settings if "sizes" in parts else ():
         say(f"geist: sizes against what really changed, huge pages {setting}")

@@ -51,6 +51,9 @@ class Report:
         self.line("pages stored", f"{median(ours, 'pages'):,.0f}", f"{median(theirs, 'pages'):,.0f}")
         self.ratio("pause", time_of, median(ours, "pause_us"), median(theirs, "pause_us"), 200, setting)
         self.line("  slowest", *(time_of(max(one["pause_us"] for one in many)) for many in (ours, theirs)))
+        fork = median(part["fork"], "pause_us")
+        self.line("  of fork() of the same program", "", time_of(fork),
+                  f"{fork / max(median(ours, 'pause_us'), 1):,.1f} x")
         self.ratio("whole increment", time_of, median(ours, "total_us"), median(theirs, "command_us"), 10, setting)
         for key in ("capture_us", "write_us", "commit_us"):
             self.line(f"  of that {key[:-3]}", time_of(median(ours, key)))

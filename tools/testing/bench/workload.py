@@ -4,6 +4,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -61,12 +62,23 @@ class Maw(Process):
         wait_for(lambda: time.monotonic() >= start + seconds and self.progress() != begin, seconds + 60, "rounds of maw")
         return (self.progress() - begin) / (time.monotonic() - start)
 
+    def ask(self, number, name):
+        """Sends a signal; what the program writes into the file of this name when it has done its bidding."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path(name))
+        self.signal(number)
+        # It has a line when it is complete.
+        wait_for(lambda: not self.alive() or (read(self.path(name)) or "").endswith("\n"), 120, f"{name} of maw")
+        check(self.alive(), f"maw ended: {self.said()} {read(self.path('result'))}")
+        return read(self.path(name))
+
     def verify(self):
         """The program must find its memory to be what it wrote."""
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self.path("result.verified"))
-        self.signal(10)
-        self.wait_file("result.verified", 120)
+        self.ask(signal.SIGUSR1, "result.verified")
+
+    def fork(self):
+        """How long fork() takes, in microseconds."""
+        return int(self.ask(signal.SIGUSR2, "result.forked"))
 
     def content(self):
         """All of its memory, by address, in pieces; the program must be stopped."""

@@ -9,11 +9,14 @@
  * single word is lost, stale or moved, the sum over the memory differs from
  * the digest for ever after.
  *
- * SIGUSR1 makes it check all memory and write OUT.verified; OUT.progress is
+ * SIGUSR1 makes it check all memory and write OUT.verified, SIGUSR2 fork and
+ * write OUT.forked: how long fork() took, in microseconds. OUT.progress is
  * written every --report rounds. The digest at the end depends on the options
  * only, so that it can be compared with that of an undisturbed run.
  */
 #include "common.h"
+
+#include <sys/wait.h>
 
 static uint64_t megabytes = 32;
 static uint64_t rounds;
@@ -31,12 +34,14 @@ struct state {
 
 static struct state state;
 static struct state shadow;
-static volatile sig_atomic_t asked;
+static volatile sig_atomic_t asked, asked_to_fork;
 
-static void on_usr1(int signal)
+static void on_signal(int signal)
 {
-	(void)signal;
-	asked = 1;
+	if (signal == SIGUSR1)
+		asked = 1;
+	else
+		asked_to_fork = 1;
 }
 
 static uint64_t word_hash(uint64_t place, uint64_t value)
@@ -71,6 +76,24 @@ static void answer(const uint64_t *memory, uint64_t words)
 		   (unsigned long long)state.digest);
 }
 
+/* Has a child for a moment when it was asked to. */
+static void fork_if_asked(void)
+{
+	uint64_t begun, took;
+	int pid;
+
+	if (!asked_to_fork)
+		return;
+	asked_to_fork = 0;
+	begun = now_ns(CLOCK_MONOTONIC);
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	took = now_ns(CLOCK_MONOTONIC) - begun;
+	require(pid > 0 && waitpid(pid, NULL, 0) == pid);
+	put_beside("forked", "%llu\n", (unsigned long long)took / 1000);
+}
+
 int main(int argc, char **argv)
 {
 	const struct number_option options[] = {
@@ -98,9 +121,10 @@ int main(int argc, char **argv)
 	}
 	shadow = state;
 
-	struct sigaction action = { .sa_handler = on_usr1,
+	struct sigaction action = { .sa_handler = on_signal,
 				    .sa_flags = SA_RESTART };
-	require(!sigaction(SIGUSR1, &action, NULL));
+	require(!sigaction(SIGUSR1, &action, NULL) &&
+		!sigaction(SIGUSR2, &action, NULL));
 	ready();
 
 	while (!rounds || state.round < rounds) {
@@ -119,6 +143,7 @@ int main(int argc, char **argv)
 		state.round++;
 		shadow = state;
 		answer(memory, words);
+		fork_if_asked();
 		if (state.round % report == 0)
 			put_progress(state.round);
 		if (tick_ms)
