@@ -125,10 +125,13 @@ make_disk() {
 # machine ACCELERATION ARGUMENT...: becomes QEMU; the only place that knows how it is called. Four-level page tables only:
 # while the kernel identifies its CPU, KASAN takes an interrupt's accesses for wild ones with five (seen). A thread for
 # each emulated CPU, which only a QEMU like that of scripts/qemu survives: with Debian 12's a CPU may run code that another has
-# just patched as it was in between, an int3 that nobody knows of any more. No fast strings: a CPU moves 32 bytes a
+# just patched as it was in between, an int3 that nobody knows of any more; but one for all where their instructions are the
+# clock. No fast strings: a CPU moves 32 bytes a
 # cycle with `rep movsb`, this emulation one byte an iteration, and with `rep movsq`, which the kernel takes otherwise, eight.
 machine() {
-	local cpu=(-accel tcg,thread=multi -cpu max,la57=off,erms=off,fsrm=off,fsrs=off,fzrm=off)
+	local threads=multi cpu
+	[[ " $* " != *" -icount "* ]] || threads=single
+	cpu=(-accel "tcg,thread=$threads" -cpu max,la57=off,erms=off,fsrm=off,fsrs=off,fzrm=off)
 	[[ $1 == tcg ]] || cpu=(-accel kvm -cpu host,la57=off)
 	shift
 	exec "$QEMU/qemu-system-x86_64" "${cpu[@]}" -machine q35 -bios qboot.rom -nodefaults -no-user-config -display none -no-reboot "$@"

@@ -374,7 +374,9 @@ impl Walk<'_> {
                 self.part(plan, mapping, at, until, changed, gathered)?;
             }
         }
-        if gathered.pages.len() - before >= changed.written() + MANY {
+        let captured = gathered.pages.len() - before;
+        // Of most blocks there are few, and counting takes its time, too.
+        if captured >= MANY && captured >= changed.written() + MANY {
             gathered.doubted.push(changed.address(), GFP_KERNEL)?;
         }
         Ok(())

@@ -12,6 +12,8 @@ from workload import PAGE, Maw, changed_pages, huge_pages, shown
 # The reference: 16 random writes every 10 ms, and a checkpoint every 100 such ticks.
 MEGABYTES = 256
 ROUNDS_BETWEEN = 100
+# For sizes also fewer: what the files have beside pages counts for more.
+FEW_ROUNDS = 10
 # Pages that a burst of writes changes; then nothing is written for a while, so that a checkpoint in between finds just those.
 BURST = 1000
 SMALL, LARGE = 64, 2048
@@ -61,9 +63,9 @@ def forks(directory, setting, rounds):
     return taken[1:]
 
 
-def exact_sizes(directory, setting, rounds):
+def exact_sizes(directory, setting, rounds, between):
     """Bytes of increments of geist against the pages whose content really differs: MAW is stopped, its memory is
-    looked at, it is checkpointed and goes on."""
+    looked at, it is checkpointed and goes on for so many of its rounds."""
     with huge_pages(setting):
         geist = Geist(directory)
         maw = Maw(os.path.join(directory, "maw"), MEGABYTES, report=5)
@@ -73,12 +75,13 @@ def exact_sizes(directory, setting, rounds):
             geist.take(maw.pid)
             for _ in range(rounds):
                 maw.go_on()
-                maw.do_rounds(ROUNDS_BETWEEN)
+                maw.do_rounds(between)
                 maw.stop()
                 after = maw.content()
                 sample = geist.take(maw.pid)
                 sample["changed"] = changed_pages(before, after)
                 sample["bytes_ratio"] = sample["bytes_on_disk"] / (sample["changed"] * PAGE)
+                sample["bytes_more"] = sample["bytes_on_disk"] - sample["changed"] * PAGE
                 samples.append(sample)
                 before = after
         finally:
@@ -150,7 +153,9 @@ def everything(directory, rounds, parts, settings, say):
         found["increments"].append(of_setting)
     for setting in settings if "sizes" in parts else ():
         say(f"geist: sizes against what really changed, huge pages {setting}")
-        found["sizes"].append({"huge_pages": setting, "increments": exact_sizes(directory, setting, rounds)})
+        for between in (ROUNDS_BETWEEN, FEW_ROUNDS):
+            found["sizes"].append({"huge_pages": setting, "rounds_between": between,
+                                   "increments": exact_sizes(directory, setting, rounds, between)})
     for setting in settings if "pauses" in parts else ():
         for megabytes in (SMALL, LARGE):
             say(f"geist: pause at {BURST} changed pages, {megabytes} MB, huge pages {setting}")

@@ -4,6 +4,10 @@
 from measure import BURST, LARGE, MEGABYTES, SMALL, median
 
 
+# Bytes that an increment of less than 1,000 pages may have beyond those of the pages.
+FEW_MORE = 12 << 10
+
+
 def time_of(us):
     """Microseconds in words."""
     return f"{us / 1000:,.2f} ms" if us < 100_000 else f"{us / 1e6:,.2f} s"
@@ -67,14 +71,19 @@ class Report:
         """Increments of a program that is stopped, against what of its memory is other than before."""
         self.lines.append(f"\nAll bytes of an increment of geist against those of the pages that changed, medians of "
                           f"{len(parts[0]['increments'])}")
-        self.line("huge pages", "changed", "stored", "ratio", "demanded")
+        self.line("huge pages", "changed", "stored", "ratio", "bytes more", "demanded")
         for part in parts:
-            found = part["increments"]
-            figure = median(found, "bytes_ratio")
-            verdict = self.demand("bytes of an increment / bytes of the pages that changed, huge pages "
-                                  f"{part['huge_pages']}", figure, 1.05, False)
-            self.line(part["huge_pages"], f"{median(found, 'changed'):,.0f}", f"{median(found, 'pages'):,.0f}",
-                      f"{figure:.4f}", f"<= 1.05: {verdict}")
+            found, setting = part["increments"], part["huge_pages"]
+            changed, figure, more = (median(found, key) for key in ("changed", "bytes_ratio", "bytes_more"))
+            if changed >= 1000:
+                verdict = "ratio <= 1.05: " + self.demand(
+                    f"bytes of an increment / bytes of the pages that changed, huge pages {setting}", figure, 1.05, False)
+            else:
+                verdict = f"<= {FEW_MORE:,}: " + self.demand(
+                    f"bytes of an increment beyond those of {changed:.0f} pages that changed, huge pages {setting}",
+                    more, FEW_MORE, False)
+            self.line(setting, f"{changed:,.0f}", f"{median(found, 'pages'):,.0f}", f"{figure:.4f}", f"{more:,.0f}",
+                      f"  {verdict}")
 
     def pauses(self, parts):
         """The pause against the size of the program."""

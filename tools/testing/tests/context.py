@@ -166,7 +166,7 @@ class Context:
     def __init__(self, one, options, directory):
         self.name, self.directory = one.name, directory
         self.quick, self.seed, self.soak = options.quick, options.seed, options.soak
-        self.races = options.races
+        self.races, self.versions = options.races, options.versions
         self.rng = seeded(options, one.name)
         self.notes = []
         self.store = os.path.join(directory, "store")

@@ -194,6 +194,7 @@ class Options:
         self.seed, self.quick, self.keep, self.jobs = seed, quick, keep, jobs
         self.soak = soak
         self.races = 180        # seconds
+        self.versions = None    # of the oracle, where it is not as many as usual
         self.base = os.environ.get("GEIST_TEST_DIR", "/var/tmp/geist-tests")
 
 

@@ -143,7 +143,8 @@ def many(t):
     little memory that a part is in swap, are checkpointed while they run, as fast as it goes. With
     the knob `paranoid` every version compares the whole memory with what it stores; versions picked
     at random are also looked at from outside, restarted, and compared page by page."""
-    programs = 500 if t.soak else t.rounds(20, 10)
+    programs = t.versions // versions_of_one(t) if t.versions else t.rounds(20, 10)
+    check(programs > 0, f"--versions: at least {versions_of_one(t)}, which one program has")
     seeds = range(t.seed * 1000, t.seed * 1000 + programs)
     print(f"# oracle: seeds {seeds[0]} to {seeds[-1]}, {versions_of_one(t)} versions each",
           flush=True)
