@@ -65,12 +65,15 @@ class Process:
     def wait_end(self, seconds):
         """Waits for its end; the exit status where it is our child, else None."""
         if self.pidfd is None:
-            return None
+            return self.child.wait() if self.child else None
         ended, _, _ = select.select([self.pidfd], [], [], seconds * slowness())
         check(ended, f"process {self.pid} did not end within {seconds * slowness():.0f} s "
                      f"(state {state_of(self.pid)})")
         status = self.child.wait() if self.child else None
         wait_for(lambda: state_of(self.pid) is None, 10, f"reaping of {self.pid}")
+        # A long test starts more processes than it may have files open.
+        os.close(self.pidfd)
+        self.pidfd = None
         return status
 
     def kill(self):
