@@ -26,9 +26,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(os.path.dirname(HERE), "programs")
 MARK = "GEIST_TEST_RUN"     # in the environment of everything that a test starts
 
-# Ext4 gives "warning: 2 callbacks suppressed", the kernel "WARNING: CPU: 0 PID: 1 at ...".
+# Ext4 gives "warning: 2 callbacks suppressed", the kernel "WARNING: CPU: 0 PID: 1 at ..."; and a call trace may have
+# __kasan_check_read().
 SPLAT = re.compile(
-    r"BUG:|(?-i:WARNING:)|KASAN|KFENCE|UBSAN|Oops|general protection fault|possible circular locking"
+    r"BUG:|(?-i:WARNING:)|(?-i:KASAN|KFENCE|UBSAN)|Oops|general protection fault|possible circular locking"
     r"|possible recursive locking|inconsistent lock state|suspicious RCU usage|INFO: task .* blocked"
     r"|detected stall|unreferenced object|bad page state|Bad page|refcount_t|Call Trace"
     r"|scheduling while atomic|sleeping function called|kernel tried to execute|page table check"

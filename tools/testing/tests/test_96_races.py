@@ -13,7 +13,7 @@ import time
 from context import GEIST
 from device import Device, Refused
 from groups import group
-from harness import check, read, slowness, test, write
+from harness import check, read, slowness, splats, test, write
 from snapshot import LIBC, PTRACE_DETACH
 from test_16_swap import swap
 from test_70_module import loaded
@@ -187,6 +187,25 @@ def one_life(t, seed, seconds, limited):
     for place in (os.path.join(t.store, str(process.pid)), other_store(t, process)):
         shutil.rmtree(place)
     return taken, refused
+
+
+# As the debug kernel says it.
+OUT_OF_MEMORY = (
+    "oracle invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", "Call Trace:", " <TASK>",
+    " shmem_alloc_and_add_folio+0x44d/0xa60", " ? __kasan_check_read+0x15/0x20", " </TASK>",
+    "Memory cgroup out of memory: Killed process 2052 (oracle) total-vm:8396kB, anon-rss:3016kB",
+)
+REPORTS = ("BUG: KASAN: slab-use-after-free in geist_page_put+0x10/0x20", "Call Trace:",
+           "WARNING: CPU: 0 PID: 1 at mm/memory.c:1 handle_mm_fault+0x1/0x2", "unreferenced object 0xffff8880 (size 64):")
+
+
+@test("what the OOM killer says is no report", timeout=10)
+def no_report(_):
+    """The kernel's log is searched for reports after each test: a program that was killed for want of
+    memory is none, whatever its call trace names; a fault of the kernel is one, also behind it."""
+    check(splats(OUT_OF_MEMORY) == [], f"{splats(OUT_OF_MEMORY)}")
+    for line in REPORTS:
+        check(splats([*OUT_OF_MEMORY, line]) == [line], f"{line} is no report")
 
 
 @test("versions among all that can happen", timeout=240, alone=True, long=True)
