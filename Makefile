@@ -32,8 +32,8 @@ stress: ## 50 rounds of checkpoint, kill and restart of a program, on Debian's k
 check-debug: ## run the guest tests on the debug kernel, whose build takes 10 minutes
 	@scripts/check debug
 
-bench: ## measure geist against criu in a virtual machine; figures in build/bench.txt and .json (half an hour; QUICK=1: increments only, 2 minutes)
-	@scripts/bench $(if $(QUICK),--part increments --part sizes --rounds 3)
+bench: ## measure geist against criu in a virtual machine; figures in build/bench.txt and .json (half an hour; QUICK=1: increments only, a few minutes)
+	@scripts/bench $(if $(QUICK),--part increments --part sizes)
 
 fuzz: ## feed arbitrary bytes to the readers of the file formats (10 minutes; SECONDS: another time)
 	@scripts/fuzz $(SECONDS)
