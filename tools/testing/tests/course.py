@@ -116,8 +116,10 @@ def written(name, size):
         def there():
             if not process.alive():
                 raise Missed(f"it ended: {process.said()}")
-            path = process.path(name)
-            return os.path.exists(path) and os.path.getsize(path) >= size
+            # It may come and go.
+            with contextlib.suppress(FileNotFoundError):
+                return os.path.getsize(process.path(name)) >= size
+            return False
         wait_for(there, 60, f"{size} bytes of {name}")
     return begun
 

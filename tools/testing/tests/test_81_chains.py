@@ -13,7 +13,7 @@ import sys
 from context import state_of
 from harness import check, read, test, wait_for
 from mapper import store_on_disk
-from watching import committed, number, unwatch, wait_versions, watch
+from watching import committed, number, unwatch, wait_versions
 
 PAGES = 256
 PAGE = 4096
@@ -90,7 +90,8 @@ def one_age(t):
         process = t.start([sys.executable, script, str(PAGES)])
         head, at = map(int, process.wait_file("result.ready").split())
         disk.table(("delay", 0, disk.sectors, 10))
-        watch(t, process, "--interval", "10ms", "--keep", str(t.rounds(12, 6)), "--durability", "data")
+        options = ("--interval", "10ms", "--keep", t.rounds(12, 6), "--durability", "data")
+        wait_for(lambda: watched(t, process, options), 60, "a watch that finds the pipe empty")
         wait_versions(process, t.rounds(40, 14), 120)
         check(number(process.pid, "skipped") > 0, "the disk was not slow")
         unwatch(t, process)
@@ -99,6 +100,13 @@ def one_age(t):
         ages = [age_of(t, process, version, head, at) for version in committed(t, process)]
         t.figure(f"ages of the versions: {ages}")
         check(len(set(ages)) > 1, "nothing happened between the versions")
+
+
+def watched(t, process, options):
+    """Begins a watch; False where the pipe had data in it just then, with which it is refused."""
+    answer = t.geist("watch", process.pid, "--timeout", 60000, *options)
+    check(answer.code == 0 or "pipe with data in it" in answer.err, answer.err)
+    return answer.code == 0
 
 
 def age_of(t, process, version, head, at):
