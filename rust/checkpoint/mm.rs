@@ -151,16 +151,14 @@ impl Memory {
             .gaps(|start, end| Ok(gone.push((start, end), GFP_KERNEL)?))?;
         let changes = Changes::new(later.pages.addresses(), &gone)?;
         before.pages.retain(|address, _| !changes.has(address));
-        before
+        // In any order: they are sorted when it is decided what is stored.
+        later
             .pages
-            .append(mem::replace(&mut later.pages, Pages::new()))?;
-        before.gone.extend_from_slice(&later.gone, GFP_KERNEL)?;
-        before
+            .append(mem::replace(&mut before.pages, Pages::new()))?;
+        later.gone.extend_from_slice(&before.gone, GFP_KERNEL)?;
+        later
             .doubted
-            .extend_from_slice(&later.doubted, GFP_KERNEL)?;
-        mem::swap(&mut before.pages, &mut later.pages);
-        mem::swap(&mut before.gone, &mut later.gone);
-        mem::swap(&mut before.doubted, &mut later.doubted);
+            .extend_from_slice(&before.doubted, GFP_KERNEL)?;
         later.complete = before.complete;
         Ok(later)
     }

@@ -21,8 +21,10 @@ const AT_ONCE: u64 = 64;
 pub(super) struct Stored<'a> {
     directory: &'a Directory,
     pid: u32,
-    /// A version and its `task_mm` file, if that could be opened: the one that was needed last.
-    file: Option<(u64, Option<OpenFile>)>,
+    /// The version that was needed last; 0: none.
+    version: u64,
+    /// Its `task_mm` file, if that could be opened.
+    file: Option<OpenFile>,
     /// Pages of that file which `buffer` begins with.
     read: Range<u64>,
     buffer: KVVec<u8>,
@@ -34,6 +36,7 @@ impl<'a> Stored<'a> {
         Ok(Self {
             directory,
             pid,
+            version: 0,
             file: None,
             read: 0..0,
             buffer: KVVec::from_elem(0, AT_ONCE as usize * PAGE_SIZE, GFP_KERNEL)?,
@@ -52,22 +55,27 @@ impl<'a> Stored<'a> {
             return false;
         };
         let page = extent.offset + (address - extent.address) / PAGE_SIZE as u64;
-        let known = self.file.as_ref().map(|file| file.0) == Some(extent.version);
-        if !known || !self.read.contains(&page) {
+        if self.version != extent.version {
+            self.open(extent.version);
+        }
+        if !self.read.contains(&page) {
             self.read_ahead(&extent, page);
         }
         let at = page.wrapping_sub(self.read.start) as usize * PAGE_SIZE;
         self.read.contains(&page) && self.buffer.get(at..at + PAGE_SIZE) == Some(content)
     }
 
-    /// Reads page number `page` of the version's file, and what of the extent follows it at once.
-    fn read_ahead(&mut self, extent: &Extent, page: u64) {
-        if self.file.as_ref().map(|file| file.0) != Some(extent.version) {
-            let name = Name::new(FileKind::TaskMm, self.pid, extent.version);
-            self.file = Some((extent.version, self.directory.open(&name).ok()));
-        }
+    fn open(&mut self, version: u64) {
+        let name = Name::new(FileKind::TaskMm, self.pid, version);
+        self.version = version;
+        self.file = self.directory.open(&name).ok();
         self.read = 0..0;
-        let Some((_, Some(file))) = &self.file else {
+    }
+
+    /// Reads page number `page` of the file, and what of the extent follows it at once.
+    fn read_ahead(&mut self, extent: &Extent, page: u64) {
+        self.read = 0..0;
+        let Some(file) = &self.file else {
             return;
         };
         // An index follows.

@@ -23,6 +23,18 @@ struct Run {
     offset: u64,
 }
 
+impl Run {
+    /// The node at `address` that this is, as a control file holds it.
+    fn extent_at(&self, address: u64) -> Extent {
+        Extent {
+            address,
+            pages: self.pages,
+            version: self.version,
+            offset: self.offset,
+        }
+    }
+}
+
 /// The tree of one address space.
 pub(crate) struct ControlTree {
     runs: RBTree<u64, Run>,
@@ -52,12 +64,9 @@ impl ControlTree {
 
     /// All nodes in ascending order, as a control file holds them.
     pub(crate) fn extents(&self) -> impl Iterator<Item = Extent> + '_ {
-        self.runs.iter().map(|(address, run)| Extent {
-            address: *address,
-            pages: run.pages,
-            version: run.version,
-            offset: run.offset,
-        })
+        self.runs
+            .iter()
+            .map(|(address, run)| run.extent_at(*address))
     }
 
     fn insert(&mut self, address: u64, run: Run) -> Result {
@@ -96,13 +105,7 @@ impl ControlTree {
     /// The node that has the page at `address`.
     pub(crate) fn find(&self, address: u64) -> Option<Extent> {
         let (key, run) = self.before(address + 1)?;
-        let found = Extent {
-            address: key,
-            pages: run.pages,
-            version: run.version,
-            offset: run.offset,
-        };
-        (address < key + run.pages * PAGE).then_some(found)
+        (address < key + run.pages * PAGE).then(|| run.extent_at(key))
     }
 
     /// Forgets the pages from `start` to `end`. Returns whether there were any; `lost` gets the

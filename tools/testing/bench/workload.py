@@ -9,28 +9,16 @@ import subprocess
 import time
 
 from context import Process, program
-from harness import Failed, check, read, wait_for
+from harness import Failed, check, read, settings, wait_for
 
 PAGE = 4096
 CHUNK = 1024 * PAGE
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 
-@contextlib.contextmanager
 def huge_pages(setting):
     """Transparent huge pages as asked (always, never), and as they were afterwards."""
-    before = read(HUGE_PAGES).partition("[")[2].partition("]")[0]
-    write(HUGE_PAGES, setting)
-    try:
-        yield
-    finally:
-        write(HUGE_PAGES, before)
-
-
-def write(path, text):
-    """Writes to a file of the kernel."""
-    with open(path, "w") as file:
-        file.write(text)
+    return settings({HUGE_PAGES: setting})
 
 
 class Maw(Process):

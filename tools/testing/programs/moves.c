@@ -283,11 +283,18 @@ static void discarded(void)
 
 static unsigned char *whole, *inherited;
 
-/* A block of a huge page that nobody has touched yet. */
+/* At a multiple of its size, and nobody has touched it yet. */
+static unsigned char *map_aligned(size_t bytes)
+{
+	unsigned char *around = map_private(3 * bytes);
+
+	return around + bytes - (uintptr_t)around % bytes;
+}
+
+/* A block of a huge page. */
 static unsigned char *map_block(void)
 {
-	unsigned char *around = map_private(3 * BLOCK);
-	unsigned char *block = around + BLOCK - (uintptr_t)around % BLOCK;
+	unsigned char *block = map_aligned(BLOCK);
 
 	madvise(block, BLOCK, MADV_HUGEPAGE);
 	return block;
@@ -324,18 +331,11 @@ static void shared_with_child(void)
 
 static unsigned char *group, *lent;
 
-/* As many pages as a folio of 64 KiB has, which nobody has touched yet. */
-static unsigned char *map_group(void)
-{
-	unsigned char *around = map_private(2 * BYTES);
-
-	return around + BYTES - (uintptr_t)around % BYTES;
-}
-
 static void groups_before(void)
 {
-	group = map_group();
-	lent = map_group();
+	/* As many pages as a folio of 64 KiB has. */
+	group = map_aligned(BYTES);
+	lent = map_aligned(BYTES);
 }
 
 /* Where such folios are allocated: a single fault for all, and each has an entry of its own. */

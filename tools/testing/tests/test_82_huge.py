@@ -4,9 +4,10 @@
 import os
 import sys
 
-from harness import check, read, settings, test, wait_for
+from harness import check, read, settings, test, wait_for, write
+from image import replaced_by
 from snapshot import mappings
-from test_80_increments import look, restart_and_compare
+from test_80_increments import look, restart_and_compare, take
 
 HUGE = "/sys/kernel/mm/transparent_hugepage"
 KHUGEPAGED = f"{HUGE}/khugepaged"
@@ -75,8 +76,7 @@ def huge_kb(process, address):
 
 def fork(process):
     """Has a stopped process fork, and stops it behind that."""
-    with open(process.path("fork"), "w"):
-        pass
+    write(process.path("fork"), "")
     process.go_on()
     wait_for(lambda: not os.path.exists(process.path("fork")), 20, "a fork")
     process.stop()
@@ -87,32 +87,30 @@ class Writer:
 
     def __init__(self, t):
         self.t = t
-        script = os.path.join(t.directory, "writer.py")
-        with open(script, "w") as file:
-            file.write(WRITER)
+        script = t.script("writer.py", WRITER)
         self.process = t.start([sys.executable, script, str(MEGABYTES), str(WRITES)])
         self.written, self.left = map(int, self.process.wait_file("result.ready").split())
         self.process.stop()
         self.turn = self.process.progress()
-        self.take()
+        take(t, self.process)
 
-    def take(self):
-        """Takes a version of the stopped program: its figures."""
-        return self.t.geist_ok("checkpoint", self.process.pid, "--durability", "none", "--json").json()
+    def go_through_turns(self):
+        """Lets it do a few turns."""
+        self.process.go_on()
+        self.process.wait_progress()
+        self.process.stop()
 
     def increment(self, meanwhile):
         """An increment of what happens in a few turns, and then `meanwhile` with the program stopped: its
         number, what the memory is seen to hold, and how many pages it has more than were written."""
-        self.process.go_on()
-        self.process.wait_progress()
-        self.process.stop()
+        self.go_through_turns()
         meanwhile()
-        taken = self.take()
+        taken = take(self.t, self.process)
         check(taken["kind"] == "increment", f"{taken}")
-        # It may have been stopped in the middle of one.
-        turns = self.process.progress() - self.turn + 2
-        self.turn += turns - 2
-        return taken["version"], look(self.process.pid), max(0, taken["pages"] - turns * WRITES - OWN)
+        before, self.turn = self.turn, self.process.progress()
+        # It may have been stopped in the middle of a turn, now and before.
+        most = (self.turn - before + 2) * WRITES + OWN
+        return taken["version"], look(self.process.pid), max(0, taken["pages"] - most)
 
 
 @test("khugepaged collapses what is tracked", timeout=300, alone=True)
@@ -142,19 +140,16 @@ def collapses(t):
 
 @test("stored pages that cannot be read", timeout=100, alone=True)
 def unreadable(t):
-    """While the file that stores the pages is away, those that were collapsed cannot be compared: the
-    increment stores them all."""
+    """While a directory is in the place of the file that stores the pages, those that were collapsed
+    cannot be compared: the increment stores them all."""
     with settings(EAGER):
         writer = Writer(t)
         process = writer.process
-        process.go_on()
-        process.wait_progress()
-        process.stop()
+        writer.go_through_turns()
         collapsed()
         path = os.path.join(t.store, str(process.pid), f"task_mm_{process.pid}_v1.bin")
-        os.rename(path, path + ".away")
-        taken = writer.take()
-        os.rename(path + ".away", path)
+        with replaced_by(path, os.mkdir):
+            taken = take(t, process)
         check(taken["kind"] == "increment" and taken["pages"] >= 512, f"{taken}")
         seen = look(process.pid)
         process.kill()

@@ -6,7 +6,7 @@ import fcntl
 import os
 import struct
 
-from harness import check, read, wait_for, write
+from harness import check, read, settings, wait_for
 
 KNOBS = "/sys/kernel/geist"
 APPS = f"{KNOBS}/apps"
@@ -16,13 +16,9 @@ APPS = f"{KNOBS}/apps"
 def knob(name, value):
     """A knob of the module, put back at the end."""
     path = f"{KNOBS}/{name}"
-    before = read(path)
-    check(before is not None, f"there is no {path}")
-    write(path, value)
-    try:
+    check(os.path.exists(path), f"there is no {path}")
+    with settings({path: value}):
         yield
-    finally:
-        write(path, before)
 
 
 def shown(app, name):
